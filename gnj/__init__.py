@@ -1,0 +1,1 @@
+"""gnj: a job queue to embed."""

@@ -1,0 +1,1 @@
+"""The pure core: records, state machines, rules, and the storage protocol."""

@@ -1,0 +1,367 @@
+"""What can be done to jobs: each command as a rule over one unit of work.
+
+`create` and `update` are sections 6 and 7 of the jobs contract, as section 0 has them. Every other command that changes a
+status goes through `_apply`, the one place where a job's row, its history and its parents change together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gnj.queue import pipelines, progress
+from gnj.queue.clock import NOW, After
+from gnj.queue.errors import (
+    CancelPending,
+    Conflict,
+    IllegalTransition,
+    InvalidInput,
+    JobNotFound,
+    LeaseLost,
+)
+from gnj.queue.model import Job, JobAttempt
+from gnj.queue.pipelines import Parents
+from gnj.queue.retry import from_wire
+from gnj.queue.states import (
+    BATCH_ENDED,
+    BATCH_MOVES,
+    JOB_BY_HAND,
+    JOB_CLAIMED,
+    JOB_ENDED,
+    JOB_MOVES,
+    PIPELINE_ENDED,
+    JobStatus,
+    Move,
+    by_hand,
+)
+from gnj.queue.storage import Settlement
+from gnj.queue.unit import Unit
+from gnj.queue.values import Json, clean_text, same_json
+from gnj.queue.where import equal
+
+_PARENTS = ("batch_id", "pipeline_id")
+_UNTIL_ENDED = ("type", *_PARENTS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """One change of one job, its values checked.
+
+    Args:
+        id: The job.
+        values: Attributes and their new values; `status` among them is a wish.
+        attempt: With it the change is fenced: it applies only while that claim holds the job.
+        merge: Lay the progress over the stored one instead of replacing it.
+        error: What the history of attempts keeps of a failure, such as a traceback; the output's error unless given.
+    """
+
+    id: int
+    values: Mapping[str, Any] = field(hash=False)
+    attempt: int | None = None
+    merge: bool = False
+    error: str | None = None
+
+
+def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[Job]:
+    """Stores jobs, all or none, and gives each its step; a job whose unique id is taken gives the one that has it.
+
+    The values are checked (`fields.created`). Raises `InvalidInput` for a batch or pipeline that does not exist.
+    """
+    parents = pipelines.lock(
+        unit,
+        batch_ids=(row.get("batch_id") for row in rows),
+        pipeline_ids=(row.get("pipeline_id") for row in rows),
+    )
+    for row in rows:
+        _check_parents(parents, tenant, row)
+    stored = unit.tx.insert_jobs([_new_row(unit, tenant, row, parents) for row in rows])
+    for job, new in stored:
+        if new:
+            _join(unit, parents, job)
+            unit.ready = unit.ready or job.status is JobStatus.QUEUED
+    return [job for job, _ in stored]
+
+
+def update(unit: Unit, tenant: str | None, change: Update) -> Job:
+    """Changes a job: plain edits, a legal move of its status, other parents; settles what follows from it.
+
+    Raises `JobNotFound`, `LeaseLost`, `IllegalTransition`, `CancelPending`, `Duplicate` or `InvalidInput`; then nothing is
+    changed. The same end told twice by the same claim is a success.
+    """
+    job, parents = _locked(unit, tenant, change.id, change.values, "Could not find the job with the id [{}]")
+    wish = change.values.get("status", job.status)
+    if change.attempt is not None and (job.attempt != change.attempt or job.status not in JOB_CLAIMED):
+        if _told_already(unit, job, change, wish):
+            return job
+        raise LeaseLost
+    values = {name: value for name, value in change.values.items() if name != "status"}
+    move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, wish)
+    if job.status is JobStatus.CANCEL_REQUESTED and move is None:
+        if job.cancel_seen:
+            raise CancelPending
+        values["cancel_seen"] = True
+    return _apply(unit, parents, job, _edits(unit, job, values, merge=change.merge), move, error=change.error)
+
+
+def succeed_quickly(unit: Unit, ends: Sequence[tuple[int, int, Json]]) -> list[Job | None]:
+    """Ends claims (id, attempt, output) successfully, in one statement; None for each that is over.
+
+    Only for jobs without batch and pipeline: raises `Conflict` when one has acquired a parent since it was claimed.
+    """
+    move = JOB_MOVES["succeed"]
+    base = move.changes(JobStatus.PROCESSING)
+    done = unit.tx.settle(
+        [
+            Settlement(id, attempt, JOB_CLAIMED, base if output is None else {**base, "output": output})
+            for id, attempt, output in ends
+        ]
+    )
+    if any(job is not None and (job.batch_id is not None or job.pipeline_id is not None) for job in done):
+        raise Conflict
+    return done
+
+
+def cancel(unit: Unit, tenant: str | None, id: int) -> Job:
+    """Cancels a planned or queued job at once and asks the worker of a running one to stop; again is no error."""
+    job, parents = _locked(unit, tenant, id)
+    if job.status is JobStatus.CANCEL_REQUESTED or job.status is JobStatus.CANCELLED:
+        return job
+    move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, JobStatus.CANCEL_REQUESTED)
+    return _apply(unit, parents, job, {}, move)
+
+
+def release(unit: Unit, id: int, attempt: int) -> Job:
+    """Gives a claim back: the job is queued again, nothing is counted; cancelled if that was asked for."""
+    job, parents = _locked(unit, None, id)
+    if job.attempt != attempt or job.status not in JOB_CLAIMED:
+        raise LeaseLost
+    return _apply(unit, parents, job, {}, JOB_MOVES["release"])
+
+
+def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str) -> Job | None:
+    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile."""
+    job, parents = _locked(unit, None, lost.id)
+    if job.attempt != lost.attempt or job.status not in JOB_CLAIMED:
+        return None
+    done = _apply(unit, parents, job, changes, move, error=error, expired=True)
+    return done if done.status is not job.status else None
+
+
+def recover(unit: Unit, tenant: str | None, id: int) -> Job:
+    """Queues a failed, recoverable job again, as it is; reopens its step, batch and pipeline."""
+    job, parents = _locked(unit, tenant, id, missing="The job does not exist")
+    if not job.recoverable:
+        raise IllegalTransition("The job must be recoverable")
+    if job.status is not JobStatus.FAILED:
+        raise IllegalTransition("The job must be failed")
+    job = _apply(unit, parents, job, {}, JOB_MOVES["recover"])
+    pipelines.reopen(unit, parents, job)
+    return job
+
+
+_COPIED = (
+    "type name input start_after priority position recoverable high_frequency max_attempts max_stalled backoff timeout on_lost "
+    "options limit_key traceparent custom_id tenant unique_id batch_id pipeline_id"
+).split()
+
+
+def retry(unit: Unit, tenant: str | None, id: int) -> Job:
+    """A new job like a failed or cancelled one, queued, in its place: unique id, batch, step; the old one gives them up."""
+    job, parents = _locked(unit, tenant, id, missing="The job does not exist.")
+    if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
+        raise IllegalTransition("The job must be failed or cancelled.")
+    steps = pipelines.steps_of(unit, job)
+    given_up = {"unique_id": None, "custom_id": None, "batch_id": None, "pipeline_id": None}
+    unit.tx.edit(Job, [job.id], given_up)
+    row = {name: getattr(job, name) for name in _COPIED}
+    row |= {"status": JobStatus.QUEUED, "retry_of": job.id, "due_at": job.start_after}
+    ((new, _),) = unit.tx.insert_jobs([row])
+    pipelines.hand_over(unit, steps, new)
+    pipelines.reopen(unit, parents, new)
+    unit.ready = True
+    return new
+
+
+def _locked(
+    unit: Unit,
+    tenant: str | None,
+    id: int,
+    values: Mapping[str, Any] | None = None,
+    missing: str = "The job does not exist",
+) -> tuple[Job, Parents]:
+    """The job under lock, its present and future parents locked before it."""
+    before = unit.tx.get(Job, id, tenant=tenant)
+    if before is None:
+        raise JobNotFound(missing.format(id))
+    values = values or {}
+    parents = pipelines.lock(
+        unit,
+        batch_ids=(before.batch_id, values.get("batch_id")),
+        pipeline_ids=(before.pipeline_id, values.get("pipeline_id")),
+    )
+    _check_parents(parents, before.tenant, values)
+    job = unit.tx.get(Job, id, tenant=tenant, lock=True)
+    if job is None:
+        raise JobNotFound(missing.format(id))
+    if (job.batch_id, job.pipeline_id) != (before.batch_id, before.pipeline_id):
+        raise Conflict
+    return job, parents
+
+
+def _apply(
+    unit: Unit,
+    parents: Parents,
+    job: Job,
+    edits: Mapping[str, Any],
+    move: Move | None,
+    *,
+    error: str | None = None,
+    expired: bool = False,
+) -> Job:
+    """Writes edits and a move to a locked job, keeps its history, and settles its parents."""
+    changes = dict(edits)
+    if move is not None:
+        changes |= _moved(unit, job, move)
+    if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED:
+        changes["lease_expires_at"] = After(job.lease or unit.lease)
+        if set(changes) == {"lease_expires_at"}:
+            (renewed,) = unit.tx.renew([(job.id, job.attempt)], job.lease or unit.lease)
+            return renewed or job
+    if not changes:
+        return job
+    if "status" in changes:
+        (after,) = unit.tx.settle([Settlement(job.id, job.attempt, {job.status}, changes, expired=expired)])
+        if after is None:  # the lock leaves one way: the lease was found alive after all
+            return job
+    else:
+        (after,) = unit.tx.edit(Job, [job.id], changes)
+    if move is not None and move.name in ("fail", "lose", "lose and fail", "lose and hold"):
+        _remember(unit, job, after, move, error)
+    if any(getattr(after, name) != getattr(job, name) for name in _PARENTS):
+        pipelines.leave(unit, parents, _staying(job, after))
+        _join(unit, parents, after, before=job)
+    if after.status in JOB_ENDED and job.status not in JOB_ENDED:
+        pipelines.member_ended(unit, parents, after)
+    unit.ready = unit.ready or (after.status is JobStatus.QUEUED and job.status is not JobStatus.QUEUED)
+    return after
+
+
+def _moved(unit: Unit, job: Job, move: Move) -> dict[str, Any]:
+    """The status, stamps and counters that `move` writes to `job`."""
+    changes = move.changes(job.status)
+    if move.name == "claim":
+        changes |= {"attempt": job.attempt + 1, "lease": unit.lease, "lease_expires_at": After(unit.lease)}
+    if move.name == "fail" and job.status in JOB_CLAIMED:
+        failures = job.failures + 1
+        changes["failures"] = failures
+        if job.status is JobStatus.PROCESSING and failures < (job.max_attempts or 1):
+            wait = from_wire(job.backoff).wait(failures, unit.random) if job.backoff is not None else 0.0
+            changes = {**JOB_MOVES["retry later"].changes(job.status), "failures": failures}
+            if wait > 0:
+                changes["due_at"] = After(wait)
+    return changes
+
+
+def _edits(unit: Unit, job: Job, values: Mapping[str, Any], *, merge: bool) -> dict[str, Any]:
+    """What of `values` really changes `job`; refused where the job has ended and the attribute is settled with it."""
+    changes = {name: value for name, value in values.items() if not same_json(value, getattr(job, name))}
+    if "progress" in changes:
+        new = progress.merged(job.progress, changes["progress"]) if merge else changes["progress"]
+        new = progress.replaced(job.progress, new, started_at=job.started_at, now=unit.tx.now())
+        changes["progress"] = new
+        if same_json(new, job.progress):
+            del changes["progress"]
+    if job.status in JOB_ENDED and (settled := [name for name in _UNTIL_ENDED if name in changes]):
+        raise IllegalTransition(f"the job has ended: its {settled[0]} cannot change any more")
+    if "start_after" in changes and job.status is JobStatus.QUEUED:
+        changes["due_at"] = changes["start_after"]
+    return changes
+
+
+def _told_already(unit: Unit, job: Job, change: Update, wish: JobStatus) -> bool:
+    """Whether this fenced change is one that was applied before and whose answer got lost (P6)."""
+    if "status" not in change.values:
+        return False
+    same_output = "output" not in change.values or same_json(change.values["output"], job.output)
+    if job.attempt == change.attempt and job.status is wish and wish in JOB_ENDED:
+        return same_output
+    return wish is JobStatus.FAILED and unit.tx.exists(
+        JobAttempt, equal(JobAttempt, job_id=job.id, attempt=change.attempt, outcome="failed")
+    )
+
+
+def _remember(unit: Unit, job: Job, after: Job, move: Move, error: str | None) -> None:
+    """Keeps a try that did not end well in the history, if the job was being tried."""
+    if job.status not in JOB_CLAIMED:
+        return
+    if error is None:
+        output = after.output.get("error", after.output) if isinstance(after.output, dict) else after.output
+        error = output if isinstance(output, str) else None if output is None else str(output)
+    row = {
+        "tenant": job.tenant,
+        "job_id": job.id,
+        "attempt": job.attempt,
+        "outcome": "failed" if move.name == "fail" else "lost",
+        "worker_id": job.worker_id,
+        "started_at": job.started_at,
+        "ended_at": NOW,
+        "error": None if error is None else clean_text(error),
+    }
+    unit.tx.insert(JobAttempt, [row])
+
+
+def _check_parents(parents: Parents, tenant: str, values: Mapping[str, Any]) -> None:
+    """Refuses parents that do not exist for the tenant, in the words clients of the original match (section 5)."""
+    for name, found in (("batch_id", parents.batches), ("pipeline_id", parents.pipelines)):
+        id = values.get(name)
+        row: Any = found.get(id) if id is not None else None
+        if id is not None and (row is None or row.tenant != tenant):
+            key = f"job_{name.removesuffix('_id')}Id_fkey"
+            raise InvalidInput(f'insert or update on table "job" violates foreign key constraint "{key}"')
+
+
+def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parents) -> dict[str, Any]:
+    """The whole row of a job to be: its status, and the stamps that status has (section 6; section 0, point 4)."""
+    row = {"tenant": tenant, **values}
+    member = row.get("batch_id") is not None or row.get("pipeline_id") is not None
+    status = row.setdefault("status", JobStatus.PLANNED if member else JobStatus.QUEUED)
+    if member and status is JobStatus.QUEUED and _closed(parents, row):
+        status = row["status"] = JobStatus.PLANNED
+    if status is JobStatus.QUEUED:
+        row["due_at"] = row.get("start_after")
+    elif status in JOB_CLAIMED:
+        defaults = {"started_at": NOW, "attempt": 1, "lease": unit.lease, "lease_expires_at": After(unit.lease)}
+        row = {**defaults, **row}
+    elif status in JOB_ENDED:
+        row.setdefault("ended_at", NOW)
+        if status is JobStatus.CANCELLED:
+            row.setdefault("cancelled_at", NOW)
+    return row
+
+
+def _closed(parents: Parents, row: Mapping[str, Any]) -> bool:
+    """Whether a parent has ended for good, so that nothing would ever settle or run by itself any more."""
+    pipeline_ids = [row.get("pipeline_id")]
+    if batch := parents.batches.get(row.get("batch_id") or 0):
+        pipeline_ids.append(batch.pipeline_id)
+        if batch.status in BATCH_ENDED and batch.pipeline_id is not None:
+            return True
+    found = (parents.pipelines.get(id) for id in pipeline_ids if id is not None)
+    return any(pipeline is not None and pipeline.status in PIPELINE_ENDED for pipeline in found)
+
+
+def _join(unit: Unit, parents: Parents, job: Job, before: Job | None = None) -> None:
+    """Puts a job into its parents: a step in a pipeline that goes on; an ended batch of its own goes on."""
+    if job.pipeline_id is not None and (before is None or before.pipeline_id != job.pipeline_id):
+        pipelines.append_step(unit, job.pipeline_id, job_id=job.id)
+    if job.batch_id is not None and (before is None or before.batch_id != job.batch_id):
+        batch = parents.batches[job.batch_id]
+        if batch.status in BATCH_ENDED and batch.pipeline_id is None and job.status not in JOB_ENDED:
+            unit.tx.move(type(batch), [batch.id], BATCH_ENDED, BATCH_MOVES["reopen"].changes(batch.status))
+
+
+def _staying(job: Job, after: Job) -> Job:
+    """`job` with only those parents that it leaves."""
+    kept = {name: None for name in _PARENTS if getattr(job, name) == getattr(after, name)}
+    return job.evolve(**kept) if kept else job

@@ -1,0 +1,67 @@
+"""What a caller may ask of a list: its condition and its order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gnj.queue.errors import InvalidInput
+from gnj.queue.model import Kind, Record, attributes, by_wire
+from gnj.queue.values import check_int, shown
+from gnj.queue.where import EVERYTHING, And, Condition, Where, parse
+
+DEFAULT_LIMIT = 1000
+"""Rows of a list that names no limit (section 0, point 14)."""
+MAX_LIMIT = 10_000
+MAX_OFFSET = 100_000
+MAX_ORDER = 3
+
+
+def condition(record: type[Record], where: Where | Mapping[str, Any] | None, equals: Mapping[str, Any]) -> Condition:
+    """The condition of a filter together with that of keyword values."""
+    parts = [parse(record, w) for w in (where, Where(**equals) if equals else None) if w is not None]
+    return parts[0] if len(parts) == 1 else And(tuple(parts)) if parts else EVERYTHING
+
+
+def limit(value: int | None) -> int:
+    """A list's limit: 0 to 10,000, and 1,000 for None."""
+    return DEFAULT_LIMIT if value is None else check_int(value, "limit", low=0, high=MAX_LIMIT)
+
+
+def offset(value: int | None) -> int:
+    """A list's offset: 0 to 100,000."""
+    return 0 if value is None else check_int(value, "offset", low=0, high=MAX_OFFSET)
+
+
+def order(record: type[Record], names: Sequence[str]) -> tuple[tuple[str, bool], ...]:
+    """An order in Python: attribute names, with a minus for descending: `("-priority", "id")`."""
+    if isinstance(names, str):
+        names = (names,)
+    return _order(record, [(n.removeprefix("-"), n.startswith("-")) for n in map(str, names)], wire=False)
+
+
+def wire_order(record: type[Record], text: str) -> tuple[tuple[str, bool], ...]:
+    """An order on the wire (section 4): a comma list of `field` and `reverse:field`."""
+    parts = [part.strip() for part in text.split(",")]
+    if not text.strip() or not all(parts):
+        raise InvalidInput('order must be a field, "reverse:field", or a comma list of those')
+    return _order(record, [(p.removeprefix("reverse:"), p.startswith("reverse:")) for p in parts], wire=True)
+
+
+def _order(record: type[Record], parts: Sequence[tuple[str, bool]], *, wire: bool) -> tuple[tuple[str, bool], ...]:
+    if len(parts) > MAX_ORDER:
+        raise InvalidInput(f"order takes at most {MAX_ORDER} fields, not {len(parts)}")
+    known = by_wire(record) if wire else attributes(record)
+    result = []
+    for name, descending in parts:
+        attribute = known.get(name)
+        table = record.__name__.lower()
+        if attribute is None:
+            association, dot, _ = name.partition(".")
+            if dot:
+                raise InvalidInput(f"Association {association[:100]} unknown on model {table} order")
+            raise InvalidInput(f"order: {table} has no field {shown(name)}; there are: {', '.join(sorted(known))}")
+        if attribute.kind is Kind.JSON:
+            raise InvalidInput(f"order: {name} is JSON and has no order")
+        result.append((attribute.name, descending))
+    return tuple(result)

@@ -1,0 +1,52 @@
+"""Upkeep that ordinary acquires do on the way: lost leases are taken back, no separate process is needed (point 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gnj.queue import jobs
+from gnj.queue.model import DEFAULT_MAX_STALLED, Job
+from gnj.queue.states import JOB_MOVES, Move
+from gnj.queue.unit import Unit
+
+REAP_EVERY = 1.0
+"""Seconds between two looks for lost leases in one process."""
+REAP_LIMIT = 100
+
+
+def verdict(job: Job) -> tuple[Move, str, Mapping[str, Any]]:
+    """What becomes of a job whose lease was lost: the move, the reason, and what is written besides."""
+    stalled = job.stalled_count + 1
+    reason = _reason(job, stalled)
+    changes: dict[str, Any] = {"stalled_count": stalled}
+    spent = stalled >= (job.max_stalled or DEFAULT_MAX_STALLED)
+    if job.on_lost == "hold":
+        name = "lose and hold"
+    elif job.on_lost == "fail" or spent:
+        name = "lose and fail"
+    else:
+        return JOB_MOVES["lose"], reason, changes
+    return JOB_MOVES[name], reason, {**changes, "output": {"error": reason}}
+
+
+def reap(lost: Job) -> Callable[[Unit], Job | None]:
+    """The command that takes one lost claim back, in a transaction of its own: its parents are locked before it."""
+
+    def command(unit: Unit) -> Job | None:
+        move, reason, changes = verdict(lost)
+        return jobs.lose(unit, lost, changes, move, reason)
+
+    return command
+
+
+def _reason(job: Job, stalled: int) -> str:
+    """Who lost what, and when: the first thing asked about a stalled job."""
+    worker = f"worker {job.worker_id}" if job.worker_id else "a worker without an id"
+    since = f", begun {job.started_at:%Y-%m-%dT%H:%M:%S.%fZ}" if job.started_at else ""
+    until = f"{job.lease_expires_at:%Y-%m-%dT%H:%M:%S.%fZ}" if job.lease_expires_at else "an unknown time"
+    allowed = job.max_stalled or DEFAULT_MAX_STALLED
+    return (
+        f"LEASE_EXPIRED: {worker} lost claim {job.attempt}{since}: its lease ended {until} without a heartbeat "
+        f"(lost lease {stalled} of {allowed})"
+    )

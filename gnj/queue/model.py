@@ -1,0 +1,284 @@
+"""The records of the queue: frozen, keyword-only, and described well enough to generate tables, types and filters.
+
+A record's attributes have three names: Python's (`priority`), the column's (`priority_level`) and the wire's
+(`priorityLevel`). They differ only by case unless `Column` says otherwise. `attributes(Job)` lists them all.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from functools import cache
+from types import MappingProxyType
+from typing import Annotated, Any, Self, TypeAlias, TypeVar
+
+from gnj.queue.retry import Backoff
+from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
+from gnj.queue.values import Json
+
+DEFAULT_PRIORITY = 4
+DEFAULT_MAX_STALLED = 5
+
+
+class Kind(Enum):
+    """What values an attribute takes."""
+
+    INT = "int"
+    """A 32-bit integer."""
+    ID = "id"
+    """A 64-bit integer that names a row."""
+    TEXT = "text"
+    BOOL = "bool"
+    FLOAT = "float"
+    JSON = "json"
+    TIME = "time"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Where an attribute's names or kind differ from what its annotation says."""
+
+    column: str | None = None
+    wire: str | None = None
+    """The name in GraphQL; "" for an attribute the faces never show."""
+    kind: Kind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """One attribute of a record, under its three names."""
+
+    name: str
+    column: str
+    wire: str | None
+    """None: internal, never shown nor filtered on by a face."""
+    kind: Kind
+    nullable: bool
+    enum: type[Enum] | None = None
+
+
+HIDDEN = Column(wire="")
+_ID = Column(kind=Kind.ID)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What every row has."""
+
+    id: Annotated[int, _ID]
+    tenant: Annotated[str, HIDDEN] = ""
+    created_at: datetime
+    updated_at: datetime
+    deleted_at: datetime | None = None
+
+    def evolve(self, **changes: Any) -> Self:
+        """A copy with other values."""
+        return replace(self, **changes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job(Record):
+    """A unit of work, as it was when it was read."""
+
+    type: str
+    """Decides which handler runs it."""
+    name: str | None = None
+    unique_id: Annotated[str | None, Column("job_unique_id")] = None
+    """At most one job of a tenant has it, until that is deleted or retried."""
+    custom_id: Annotated[str | None, HIDDEN] = None
+    """The REST API's jobId: unique per tenant and type."""
+    input: Json = None
+    output: Json = None
+    progress: Annotated[Json, Column("processing_info")] = None
+    status: JobStatus = JobStatus.QUEUED
+    priority: Annotated[int, Column("priority_level")] = DEFAULT_PRIORITY
+    """The greater, the earlier."""
+    position: Annotated[int, Column(wire="", kind=Kind.ID)] = 0
+    """Breaks ties of priority, ahead of the id: lifo jobs have smaller ones."""
+    due_at: Annotated[datetime | None, HIDDEN] = None
+    """While set, the queued job is not ready: `promote` clears it once it has passed."""
+    start_after: datetime | None = None
+    attempt: int = 0
+    """How often the job was claimed: (id, attempt) is the fencing token of a claim."""
+    failures: int = 0
+    """Tries that ended in an error."""
+    stalled_count: int = 0
+    """Leases that were lost."""
+    max_attempts: int | None = None
+    """Tries that may end in an error; None means 1."""
+    max_stalled: int | None = None
+    """Leases that may be lost; None means 5."""
+    backoff: Json = None
+    """How long to wait between tries, as in the wire's `backoff`; None means not at all."""
+    timeout: Annotated[float | None, Column("timeout_seconds")] = None
+    """Seconds after which the worker fails the job."""
+    on_lost: str | None = None
+    """What a lost lease does: requeue (also None), fail or hold."""
+    lease: Annotated[float | None, Column("lease_seconds", wire="")] = None
+    """Seconds the present claim was given, and gets again with every accepted write."""
+    lease_expires_at: datetime | None = None
+    worker_id: str | None = None
+    worker_type: str | None = None
+    retry_of: Annotated[int | None, Column("retry_of_job_id", kind=Kind.ID)] = None
+    batch_id: Annotated[int | None, _ID] = None
+    pipeline_id: Annotated[int | None, _ID] = None
+    recoverable: Annotated[bool, Column("is_recoverable")] = False
+    high_frequency: Annotated[bool, Column("is_high_frequency")] = False
+    cancel_seen: Annotated[bool, Column("is_update_already_called_while_cancel_requested")] = False
+    """One update was let through since the cancellation was requested; the next is refused."""
+    options: Annotated[Json, HIDDEN] = None
+    limit_key: Annotated[str | None, HIDDEN] = None
+    traceparent: Annotated[str | None, HIDDEN] = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    cancelled_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobAttempt(Record):
+    """One try that did not end well."""
+
+    job_id: Annotated[int, _ID]
+    attempt: int
+    outcome: Annotated[str, HIDDEN]
+    """"failed" (the handler's error) or "lost" (the lease ran out)."""
+    worker_id: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch(Record):
+    """Jobs that belong together: done when all are successful, failed as soon as one is not."""
+
+    status: BatchStatus | None = None
+    pipeline_id: Annotated[int | None, _ID] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline(Record):
+    """Steps that run one after the other."""
+
+    status: PipelineStatus = PipelineStatus.PLANNED
+    name: str | None = None
+    metadata: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step(Record):
+    """One step of a pipeline: a job or a batch."""
+
+    pipeline_id: Annotated[int, _ID]
+    job_id: Annotated[int | None, _ID] = None
+    batch_id: Annotated[int | None, _ID] = None
+    index: int = 0
+    status: StepStatus = StepStatus.PLANNED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold(Record):
+    """A type no job of which is handed out; the type "all" stands for every type.
+
+    A hold of the tenant "" holds every tenant's jobs: it is the host's own.
+    """
+
+    type: str | None = None
+
+
+RecordType: TypeAlias = Job | JobAttempt | Batch | Pipeline | Step | Hold
+RecordT = TypeVar("RecordT", bound=Record)
+
+RECORDS: Mapping[str, type[Record]] = MappingProxyType(
+    {
+        "job": Job,
+        "job_attempt": JobAttempt,
+        "batch": Batch,
+        "pipeline": Pipeline,
+        "pipeline_step": Step,
+        "hold": Hold,
+    }
+)
+"""The records by the name of their table."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be enqueued; what is None takes the default of the handler's registration or of gnj."""
+
+    type: str
+    input: Json = None
+    name: str | None = field(default=None, kw_only=True)
+    start_after: datetime | timedelta | None = field(default=None, kw_only=True)
+    """When it may start at the earliest; a timedelta counts from the storage's present."""
+    priority: int = field(default=DEFAULT_PRIORITY, kw_only=True)
+    unique_id: str | None = field(default=None, kw_only=True)
+    recoverable: bool = field(default=False, kw_only=True)
+    max_attempts: int | None = field(default=None, kw_only=True)
+    max_stalled: int | None = field(default=None, kw_only=True)
+    backoff: Backoff | Mapping[str, Json] | None = field(default=None, kw_only=True)
+    timeout: float | timedelta | None = field(default=None, kw_only=True)
+    on_lost: str | None = field(default=None, kw_only=True)
+    tenant: str = field(default="", kw_only=True)
+
+
+def attributes(record: type[Record]) -> Mapping[str, Attribute]:
+    """The attributes of `record` by their Python names, in the order of its definition."""
+    return _attributes(typing.cast(Hashable, record))
+
+
+def by_wire(record: type[Record]) -> Mapping[str, Attribute]:
+    """The attributes of `record` that the faces show, by their names on the wire."""
+    return _by_wire(typing.cast(Hashable, record))
+
+
+@cache
+def _attributes(record: Any) -> Mapping[str, Attribute]:
+    hints = typing.get_type_hints(record, include_extras=True)
+    found = (_attribute(f.name, hints[f.name]) for f in fields(record))
+    return MappingProxyType({attribute.name: attribute for attribute in found})
+
+
+@cache
+def _by_wire(record: Any) -> Mapping[str, Attribute]:
+    return MappingProxyType({a.wire: a for a in _attributes(record).values() if a.wire is not None})
+
+
+_KINDS: Mapping[Any, Kind] = {
+    int: Kind.INT,
+    str: Kind.TEXT,
+    bool: Kind.BOOL,
+    float: Kind.FLOAT,
+    datetime: Kind.TIME,
+    Json: Kind.JSON,
+}
+
+
+def _attribute(name: str, hint: Any) -> Attribute:
+    says = Column()
+    if typing.get_origin(hint) is Annotated:
+        hint, says = typing.get_args(hint)
+    nullable = hint is Json
+    if isinstance(hint, types.UnionType) or typing.get_origin(hint) is typing.Union:
+        (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
+        nullable = True
+    enum = hint if isinstance(hint, type) and issubclass(hint, Enum) else None
+    column = says.column or name
+    wire = column if says.wire is None else says.wire
+    return Attribute(
+        name=name,
+        column=column,
+        wire=_camel(wire) or None,
+        kind=says.kind or (Kind.TEXT if enum else _KINDS[hint]),
+        nullable=nullable,
+        enum=enum,
+    )
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.capitalize() for part in rest)

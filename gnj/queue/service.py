@@ -1,0 +1,506 @@
+"""`Queue`: the one door to the core. Faces, workers and the Python surface are its clients.
+
+Each command is one transaction: opened here, tried again when another stood in its way, committed, and only then are those
+who wait for work woken. What the commands mean is in the modules they are taken from.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from dataclasses import fields as dataclass_fields
+from functools import partial
+from typing import Any, TypeVar, overload
+
+from gnj.queue import compose, fields, holds, jobs, lists, maintenance, pipelines
+from gnj.queue.errors import Conflict, GnjError, InvalidInput, LeaseLost
+from gnj.queue.fields import Spell, python_name
+from gnj.queue.model import Batch, Hold, Job, NewJob, Pipeline, Record, RecordT, Step
+from gnj.queue.policy import Policy, fill
+from gnj.queue.states import JOB_MOVES, JobStatus
+from gnj.queue.storage import Select, Storage
+from gnj.queue.unit import Unit
+from gnj.queue.values import MAX_WORD, Json, check_int, check_json, check_seconds, check_text, check_word, shown
+from gnj.queue.wake import Wake
+from gnj.queue.where import Where
+
+T = TypeVar("T")
+Values = Mapping[str, Any]
+
+MAX_TYPES = 200
+MAX_CLAIM = 1000
+MAX_BULK = 100_000
+MAX_LEASE = 30 * 86400.0
+_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a claim ended: what a worker tells.
+
+    Args:
+        claim: The job as it was claimed.
+        status: successful, failed or cancelled.
+        output: The job's output; None leaves it as it is.
+        error: What the history keeps of a failure, such as a traceback.
+    """
+
+    claim: Job
+    status: JobStatus
+    output: Json = None
+    error: str | None = None
+
+
+class Queue:
+    """The rules of gnj over one storage. Safe to share between threads; two in one process do not know each other.
+
+    Args:
+        storage: Where the rows are.
+        lease: Seconds a claim lasts that asks for no lease of its own.
+        policies: What the handlers' registrations say of their types; fills a claimed job's null policy attributes.
+        seed: Makes the jitter of backoffs repeatable, for tests.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        lease: float = 30.0,
+        policies: Mapping[str, Policy] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.storage = storage
+        self.lease = check_seconds(lease, "lease", low=0.01, high=MAX_LEASE)
+        self.policies = {} if policies is None else policies
+        self.wake = Wake()
+        self._random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
+        self._reaped = -maintenance.REAP_EVERY
+        self._reaping = threading.Lock()
+
+    # Jobs come in -----------------------------------------------------------------------------------------------------
+
+    def enqueue(self, job: NewJob) -> Job:
+        """Stores one job; the job that has its `unique_id` already, if one has. Raises `InvalidInput`."""
+        return self.enqueue_many([job])[0]
+
+    def enqueue_many(self, new: Iterable[NewJob]) -> list[Job]:
+        """Stores jobs in one transaction, all or none, in order; unique ids as in `enqueue`."""
+        by_tenant: dict[str, list[tuple[int, Values]]] = {}
+        for place, job in enumerate(new):
+            by_tenant.setdefault(_check_tenant(job.tenant), []).append((place, fields.created(Job, _new_values(job))))
+            if place >= MAX_BULK:
+                raise InvalidInput(f"at most {MAX_BULK:,} jobs can be enqueued at once")
+
+        def command(unit: Unit) -> list[Job]:
+            stored: dict[int, Job] = {}
+            for tenant, rows in sorted(by_tenant.items()):
+                made = jobs.create(unit, tenant, [values for _, values in rows])
+                stored.update(zip((place for place, _ in rows), made, strict=True))
+            return [stored[place] for place in range(len(stored))]
+
+        return self.run(command) if by_tenant else []
+
+    def create_jobs(self, rows: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> list[Job]:
+        """Stores jobs from attribute values: any legal status, batch, pipeline (section 6). All or none."""
+        checked = [_with_type(fields.created(Job, values, spell)) for values in rows]
+        return self.run(lambda unit: jobs.create(unit, tenant, checked)) if rows else []
+
+    # Jobs are worked --------------------------------------------------------------------------------------------------
+
+    @overload
+    def acquire(
+        self,
+        types: Sequence[str],
+        limit: None = None,
+        *,
+        worker_id: str | None = None,
+        worker_type: str | None = None,
+        lease: float | None = None,
+        tenants: Sequence[str] | None = None,
+    ) -> Job | None: ...
+
+    @overload
+    def acquire(
+        self,
+        types: Sequence[str],
+        limit: int,
+        *,
+        worker_id: str | None = None,
+        worker_type: str | None = None,
+        lease: float | None = None,
+        tenants: Sequence[str] | None = None,
+    ) -> list[Job]: ...
+
+    def acquire(
+        self,
+        types: Sequence[str],
+        limit: int | None = None,
+        *,
+        worker_id: str | None = None,
+        worker_type: str | None = None,
+        lease: float | None = None,
+        tenants: Sequence[str] | None = None,
+    ) -> Job | list[Job] | None:
+        """Claims the first free job of `types`, or None; with `limit`, a list of at most so many.
+
+        The claim lasts `lease` seconds (the queue's default unless given); `tenants` None serves every tenant. The answer's
+        (id, attempt) is the token with which the claim is renewed and ended.
+        """
+        if isinstance(types, str) or not isinstance(types, Sequence):
+            raise InvalidInput(f"types must be a list of job types, not {shown(types)}")
+        types = list(dict.fromkeys(check_word(type, "a job type") for type in types))
+        if len(types) > MAX_TYPES:
+            raise InvalidInput(f"at most {MAX_TYPES} types can be asked for at once, not {len(types)}")
+        count = 1 if limit is None else check_int(limit, "limit", low=0, high=MAX_CLAIM)
+        seconds = self.lease_of(lease)
+        who = {
+            "worker_id": None if worker_id is None else check_word(worker_id, "workerId"),
+            "worker_type": None if worker_type is None else check_word(worker_type, "workerType"),
+        }
+        self.reap()
+        claimed: list[Job] = []
+        if types and count and (tenants is None or len(tenants)):
+            changes = {**JOB_MOVES["claim"].changes(JobStatus.QUEUED), **who}
+
+            def command(unit: Unit) -> list[Job]:
+                found = unit.tx.claim(types, count, lease=seconds, changes=changes, tenants=tenants)
+                return fill(unit, found, self.policies)
+
+            claimed = self.run(command)
+        if limit is None:
+            return claimed[0] if claimed else None
+        return claimed
+
+    def heartbeat(self, claim: Job, *, lease: float | None = None) -> Job:
+        """Renews a claim; the job, whose status tells of a requested cancellation. Raises `LeaseLost`."""
+        renewed = self.heartbeats([(claim.id, claim.attempt)], lease=claim.lease if lease is None else lease)
+        if renewed[0] is None:
+            raise LeaseLost
+        return renewed[0]
+
+    def heartbeats(
+        self, claims: Sequence[tuple[int, int]], *, lease: float | None = None, tenant: str | None = None
+    ) -> list[Job | None]:
+        """Renews claims (id, attempt); None in the place of each that is over."""
+        if len(claims) > MAX_CLAIM:
+            raise InvalidInput(f"at most {MAX_CLAIM:,} claims can be renewed at once, not {len(claims):,}")
+        tokens = [(check_int(id, "id"), check_int(attempt, "attempt")) for id, attempt in claims]
+        seconds = self.lease_of(lease)
+
+        def command(unit: Unit) -> list[Job | None]:
+            if tenant is None:
+                return unit.tx.renew(tokens, seconds)
+            own = {id for id, _ in tokens if unit.tx.get(Job, id, tenant=tenant) is not None}
+            return unit.tx.renew([(id if id in own else 0, attempt) for id, attempt in tokens], seconds)
+
+        return self.run(command) if tokens else []
+
+    def progress(self, claim: Job, info: Json) -> Job:
+        """Lays `info` over the stored progress of a claimed job; steps of other names stay.
+
+        Raises `LeaseLost`, and `CancelPending` from the second call on after a cancellation was requested.
+        """
+        values = {"progress": check_json(info, "progress")}
+        change = jobs.Update(id=claim.id, values=values, attempt=claim.attempt, merge=True)
+        return self.run(lambda unit: jobs.update(unit, None, change))
+
+    def succeed(self, claim: Job, output: Json = None) -> Job:
+        """Ends a claim well. Raises `LeaseLost`; telling the same end twice is a success."""
+        return self._end(Outcome(claim, JobStatus.SUCCESSFUL, output))
+
+    def fail(self, claim: Job, error: str | None = None, *, output: Json = None, traceback: str | None = None) -> Job:
+        """Ends a try with an error: the job waits for its next one, or has failed when none is left.
+
+        The output becomes `{"error": error}` unless one is given; the traceback goes to the history of attempts.
+        """
+        if output is None:
+            output = {"error": check_text(error, "error") if error is not None else "failed"}
+        return self._end(Outcome(claim, JobStatus.FAILED, output, traceback or error))
+
+    def cancelled(self, claim: Job, message: str) -> Job:
+        """Ends a claim as cancelled, with the output `{"cancelMessage": message}`."""
+        return self._end(Outcome(claim, JobStatus.CANCELLED, {"cancelMessage": message}))
+
+    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
+        """Ends many claims, each on its own: the job, or the error (`LeaseLost` …) in its place.
+
+        Successes of jobs without batch and pipeline share one statement and one commit.
+        """
+        results: list[Job | GnjError | None] = [None] * len(outcomes)
+        checked: list[tuple[int, Outcome]] = []
+        for place, outcome in enumerate(outcomes):
+            try:
+                checked.append((place, replace(outcome, output=check_json(outcome.output, "output"))))
+            except GnjError as error:
+                results[place] = error
+        quick = [(place, outcome) for place, outcome in checked if _is_quick(outcome)]
+        for (place, _), job in zip(quick, self._quickly([outcome for _, outcome in quick]), strict=True):
+            results[place] = job
+        for place, outcome in checked:
+            if results[place] is None:
+                try:
+                    results[place] = self._slowly(outcome)
+                except GnjError as error:
+                    results[place] = error
+        return [result for result in results if result is not None]
+
+    def release(self, claims: Iterable[Job]) -> list[Job]:
+        """Gives claims back, counting nothing but the claim itself; those that are over already are left out."""
+        released = []
+        for claim in claims:
+            try:
+                released.append(self.run(partial(jobs.release, id=claim.id, attempt=claim.attempt)))
+            except LeaseLost:
+                continue
+        return released
+
+    def reap(self, *, force: bool = False) -> int:
+        """Takes lost leases back, at most once a second unless forced; how many. `acquire` does it on the way."""
+        now = time.monotonic()
+        if not force and now - self._reaped < maintenance.REAP_EVERY:
+            return 0
+        if not self._reaping.acquire(blocking=force):
+            return 0
+        try:
+            self._reaped = now
+            lost = self.storage.lost(maintenance.REAP_LIMIT)
+            return sum(self.run(maintenance.reap(job)) is not None for job in lost)
+        finally:
+            self._reaping.release()
+
+    # Jobs are changed -------------------------------------------------------------------------------------------------
+
+    def update_job(
+        self,
+        id: int,
+        values: Values,
+        *,
+        attempt: int | None = None,
+        tenant: str | None = None,
+        spell: Spell = python_name,
+    ) -> Job:
+        """Changes a job: section 7 of the jobs contract with points 4 and 6 of section 0. See `jobs.update`."""
+        change = jobs.Update(
+            id=check_int(id, "job.id"),
+            values=fields.updated(Job, values, spell),
+            attempt=None if attempt is None else check_int(attempt, "job.attempt", low=0),
+        )
+        return self.run(lambda unit: jobs.update(unit, tenant, change))
+
+    def cancel(self, id: int, *, tenant: str | None = None) -> Job:
+        """Cancels a waiting job at once and asks a running one to stop. Raises `JobNotFound`, `IllegalTransition`."""
+        return self.run(lambda unit: jobs.cancel(unit, tenant, check_int(id, "id")))
+
+    def recover(self, id: int, *, tenant: str | None = None) -> Job:
+        """Queues a failed, recoverable job again. Raises `JobNotFound`, `IllegalTransition`."""
+        return self.run(lambda unit: jobs.recover(unit, tenant, check_int(id, "id")))
+
+    def retry(self, id: int, *, tenant: str | None = None) -> Job:
+        """A new job in the place of a failed or cancelled one. Raises `JobNotFound`, `IllegalTransition`."""
+        return self.run(lambda unit: jobs.retry(unit, tenant, check_int(id, "id")))
+
+    # Holds ------------------------------------------------------------------------------------------------------------
+
+    def hold(self, type: str, *, tenant: str = "") -> Hold:
+        """Hands out no more jobs of `type` ("all": of any). A hold of the tenant "" holds every tenant's jobs."""
+        word = check_word(type, "type")
+        return self.run(lambda unit: holds.hold(unit, tenant, word))
+
+    def release_hold(self, type: str, *, tenant: str = "") -> bool:
+        """Hands out jobs of `type` again; whether it was held."""
+        word = check_word(type, "type")
+        return self.run(lambda unit: holds.release(unit, tenant, word))
+
+    def toggle_hold(self, type: str, *, tenant: str = "") -> Hold | None:
+        """The hold when the type is now held, None when it is now released."""
+        word = check_word(type, "type")
+        return self.run(lambda unit: None if holds.release(unit, tenant, word) else holds.hold(unit, tenant, word))
+
+    # Batches and pipelines --------------------------------------------------------------------------------------------
+
+    def add_batch(self, members: Iterable[NewJob], *, tenant: str = "", start: bool = True) -> Batch:
+        """A batch created whole with its jobs, which are queued unless `start` is False."""
+        rows = [fields.created(Job, _new_values(job)) for job in members]
+        return self.run(lambda unit: compose.whole_batch(unit, _check_tenant(tenant), rows, start=start))
+
+    def add_pipeline(
+        self,
+        name: str | None,
+        steps: Iterable[NewJob | Sequence[NewJob]],
+        *,
+        tenant: str = "",
+        start: bool = True,
+    ) -> Pipeline:
+        """A pipeline created whole: each step a job or the jobs of a batch. It starts unless `start` is False."""
+        rows = [
+            fields.created(Job, _new_values(step))
+            if isinstance(step, NewJob)
+            else [fields.created(Job, _new_values(job)) for job in step]
+            for step in steps
+        ]
+        values = fields.created(Pipeline, {"name": name})
+        if start and not rows:
+            raise InvalidInput("a pipeline needs at least one step to start")
+        return self.run(
+            lambda unit: compose.whole_pipeline(unit, _check_tenant(tenant), values["name"], rows, start=start)
+        )
+
+    def start_pipeline(self, id: int, *, tenant: str | None = None) -> Pipeline:
+        """Starts a planned pipeline. Raises `NotFound`, `IllegalTransition`."""
+        return self.run(lambda unit: pipelines.start(unit, check_int(id, "id"), tenant))
+
+    def create(self, kind: type[RecordT], values: Values, *, tenant: str = "", spell: Spell = python_name) -> RecordT:
+        """A batch, pipeline or step by hand (sections 3 and 9)."""
+        checked = fields.created(kind, values, spell)
+        command: Callable[[Unit, str, Values], RecordT] = _CREATE[kind]
+        return self.run(lambda unit: command(unit, _check_tenant(tenant), checked))
+
+    def update(
+        self, kind: type[RecordT], id: int, values: Values, *, tenant: str | None = None, spell: Spell = python_name
+    ) -> RecordT:
+        """Changes a batch, pipeline or step by hand; its status as `states.py` allows."""
+        checked = fields.updated(kind, values, spell)
+        command: Callable[[Unit, str | None, int, Values], RecordT] = _UPDATE[kind]
+        return self.run(lambda unit: command(unit, tenant, check_int(id, "id"), checked))
+
+    # Reads ------------------------------------------------------------------------------------------------------------
+
+    def get(self, kind: type[RecordT], id: int, *, tenant: str | None = None) -> RecordT | None:
+        """The row with that id, or None."""
+        return self.storage.get(kind, check_int(id, "id"), tenant=tenant)
+
+    def select(self, kind: type[RecordT], select: Select, *, tenant: str | None = None) -> list[RecordT]:
+        """Rows by a ready-made selection: for faces, which parse and bound what they are given."""
+        return self.storage.find(kind, select, tenant=tenant)
+
+    def count(
+        self,
+        kind: type[Record],
+        where: Where | Values | None = None,
+        *,
+        tenant: str | None = None,
+        **equals: Any,
+    ) -> int:
+        """How many rows `list` would give without a limit."""
+        return self.storage.count(kind, lists.condition(kind, where, equals), tenant=tenant)
+
+    # The way through --------------------------------------------------------------------------------------------------
+
+    def run(self, command: Callable[[Unit], T]) -> T:
+        """Runs a command in a transaction and wakes those who wait for work after its commit.
+
+        A conflict with another transaction is tried again, at most 8 times in all.
+        """
+        tries = 1
+        while True:
+            try:
+                with self.storage.begin() as tx:
+                    unit = Unit(tx, self.lease, self._random.random)
+                    result = command(unit)
+                    if unit.ready:
+                        tx.signal()
+            except Conflict:
+                if tries == _TRIES:
+                    raise
+                # apart from each other, so that two that collided do not collide again
+                time.sleep(self._random.random() * 0.002 * 2**tries)
+                tries += 1
+                continue
+            if unit.ready:
+                self.wake.set()
+            return result
+
+    def lease_of(self, seconds: float | None) -> float:
+        """A claim's lease in seconds: as asked for, checked, or the queue's default."""
+        return self.lease if seconds is None else check_seconds(seconds, "lease", low=0.01, high=MAX_LEASE)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While the block lasts, changes made by other processes set `wake` as well, where the storage can tell."""
+        with self.storage.listen(self.wake.set):
+            yield
+
+    def _end(self, outcome: Outcome) -> Job:
+        (result,) = self.settle([outcome])
+        if isinstance(result, GnjError):
+            raise result
+        return result
+
+    def _quickly(self, outcomes: Sequence[Outcome]) -> list[Job | None]:
+        if not outcomes:
+            return []
+        ends = [(outcome.claim.id, outcome.claim.attempt, outcome.output) for outcome in outcomes]
+        try:
+            with self.storage.begin() as tx:
+                return jobs.succeed_quickly(Unit(tx, self.lease, self._random.random), ends)
+        except Conflict:
+            return [None] * len(outcomes)
+
+    def _slowly(self, outcome: Outcome) -> Job:
+        values = {"status": outcome.status}
+        if outcome.output is not None:
+            values["output"] = outcome.output
+        change = jobs.Update(id=outcome.claim.id, values=values, attempt=outcome.claim.attempt, error=outcome.error)
+        return self.run(lambda unit: jobs.update(unit, None, change))
+
+    def list(
+        self,
+        kind: type[RecordT],
+        where: Where | Values | None = None,
+        *,
+        order: Sequence[str] = (),
+        limit: int | None = None,
+        offset: int = 0,
+        tenant: str | None = None,
+        **equals: Any,
+    ) -> list[RecordT]:
+        """Rows that meet `where` and have the values of the keywords; at most 1,000 unless `limit` says otherwise.
+
+        `order` names attributes, with a minus for descending: `("-priority", "id")`.
+        """
+        select = Select(
+            where=lists.condition(kind, where, equals),
+            order=lists.order(kind, order),
+            limit=lists.limit(limit),
+            offset=lists.offset(offset),
+        )
+        return self.storage.find(kind, select, tenant=tenant)
+
+
+def _is_quick(outcome: Outcome) -> bool:
+    alone = outcome.claim.batch_id is None and outcome.claim.pipeline_id is None
+    return alone and outcome.status is JobStatus.SUCCESSFUL
+
+
+def _with_type(values: dict[str, Any]) -> dict[str, Any]:
+    if "type" not in values:
+        raise InvalidInput("notNull Violation: job.type cannot be null")
+    return values
+
+
+def _check_tenant(tenant: str) -> str:
+    return check_text(tenant, "tenant", maximum=MAX_WORD)
+
+
+def _new_values(new: NewJob) -> dict[str, Any]:
+    """The attributes a `NewJob` gives; what is None is left to the defaults."""
+    if not isinstance(new, NewJob):
+        raise InvalidInput(f"a job to enqueue must be a NewJob, not {shown(new)}")
+    values = {f.name: getattr(new, f.name) for f in dataclass_fields(NewJob) if f.name != "tenant"}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+_CREATE: Mapping[Any, Callable[[Unit, str, Values], Any]] = {
+    Batch: compose.create_batch,
+    Pipeline: compose.create_pipeline,
+    Step: compose.create_step,
+}
+_UPDATE: Mapping[Any, Callable[[Unit, str | None, int, Values], Any]] = {
+    Batch: compose.update_batch,
+    Pipeline: compose.update_pipeline,
+    Step: compose.update_step,
+}

@@ -1,0 +1,232 @@
+"""What may be stored: checks for texts, JSON values, numbers and times, alike on every storage.
+
+PostgreSQL refuses NUL where others cut the text short, a lone surrogate can be stored but never sent, NaN is no JSON:
+one such row would poison every later list. So all of it is refused here, before a storage sees it (security.md, 3).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from gnj.queue.clock import milliseconds
+from gnj.queue.errors import InvalidInput, InvalidText
+
+Json: TypeAlias = Any
+"""A JSON value: None, bool, int, float, str, a list of JSON values, or a dict from str to JSON values."""
+
+MAX_DEPTH = 64
+MAX_JSON_BYTES = 4 * 1024 * 1024
+MAX_INT32 = 2**31 - 1
+MAX_INT64 = 2**63 - 1
+MAX_NAME = 500
+MAX_WORD = 200
+MAX_TEXT = 10_000
+
+# A string is taken whole so that brackets inside it do not count; no alternative can fail after it began: linear time.
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*|[\[\]{}]', re.DOTALL)
+
+
+def shown(value: object, limit: int = 60) -> str:
+    """`value` for an error message: its repr, cut to `limit` characters."""
+    text = repr(value) if not isinstance(value, (list, tuple, dict, set)) or len(value) < 50 else type(value).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def check_text(value: object, what: str, *, maximum: int = MAX_TEXT, empty: bool = True) -> str:
+    """`value` if it is a str of at most `maximum` characters without NUL or lone surrogates.
+
+    Raises `InvalidInput` or `InvalidText`, naming `what`.
+    """
+    if not isinstance(value, str):
+        raise InvalidInput(f"{what} must be a string, not {shown(value)}")
+    if not empty and not value:
+        raise InvalidInput(f"{what} must not be empty")
+    if len(value) > maximum:
+        raise InvalidInput(f"{what} must have at most {maximum:,} characters, not {len(value):,}")
+    _refuse_characters(value, what)
+    return value
+
+
+def check_word(value: object, what: str) -> str:
+    """`value` if it can name a type or a worker: 1 to 200 characters, no control characters (security.md, 3)."""
+    text = check_text(value, what, maximum=MAX_WORD, empty=False)
+    if not text.isprintable() and any(ord(c) < 32 or 127 <= ord(c) < 160 for c in text):
+        raise InvalidText(f"{what} must not hold control characters")
+    return text
+
+
+def check_int(value: object, what: str, *, low: int = -MAX_INT64 - 1, high: int = MAX_INT64) -> int:
+    """`value` if it is an int (no bool) from `low` to `high`; else `InvalidInput`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidInput(f"{what} must be an integer, not {shown(value)}")
+    if not low <= value <= high:
+        raise InvalidInput(f"{what} must be from {low:,} to {high:,}, not {shown(value)}")
+    return value
+
+
+def check_bool(value: object, what: str) -> bool:
+    """`value` if it is True or False; else `InvalidInput`."""
+    if not isinstance(value, bool):
+        raise InvalidInput(f"{what} must be true or false, not {shown(value)}")
+    return value
+
+
+def check_seconds(value: object, what: str, *, low: float = 0.0, high: float = 10 * 366 * 86400.0) -> float:
+    """A duration in seconds from a number or a timedelta, from `low` to `high`; else `InvalidInput`."""
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise InvalidInput(f"{what} must be a number of seconds, not {shown(value)}")
+    if not low <= value <= high:
+        raise InvalidInput(f"{what} must be from {low:g} to {high:g} seconds, not {shown(value)}")
+    return float(value)
+
+
+def check_time(value: object, what: str) -> datetime:
+    """An aware datetime as UTC in whole milliseconds; a naive one, or a year outside 1970 to 9999, is refused."""
+    if not isinstance(value, datetime):
+        raise InvalidInput(f"{what} must be a date and time, not {shown(value)}")
+    if value.tzinfo is None:
+        raise InvalidInput(f"{what} must be an aware datetime (with a time zone), not {shown(value)}")
+    try:
+        moment = milliseconds(value)
+    except OverflowError:
+        moment = datetime.min.replace(tzinfo=UTC)
+    if moment.year < 1970:
+        raise InvalidInput(f"{what} must lie between the years 1970 and 9999")
+    return moment
+
+
+def check_json(value: object, what: str, *, maximum: int = MAX_JSON_BYTES) -> Json:
+    """A deep copy of `value` with tuples as lists, if it is JSON a storage can keep: at most 64 levels and `maximum`
+    bytes, str keys, finite numbers, integers of 64 bits, no NUL and no lone surrogate.
+
+    Raises `InvalidInput` or `InvalidText`, naming `what`.
+    """
+    copy = _copy(value, what, MAX_DEPTH)
+    if not isinstance(copy, (bool, int, float, type(None))):
+        size = len(dump_json(copy).encode())
+        if size > maximum:
+            raise InvalidInput(f"{what} must have at most {maximum:,} bytes as JSON, not {size:,}")
+    return copy
+
+
+def parse_json(text: str | bytes, what: str) -> Json:
+    """The value of a JSON text, under the rules of `check_json` but for its size.
+
+    The depth is measured before parsing: the standard parser recurses and dies of deep nesting.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            raise InvalidInput(f"{what} must be UTF-8") from None
+    if _nesting(text) > MAX_DEPTH:
+        raise InvalidInput(f"{what} must not be nested deeper than {MAX_DEPTH} levels")
+    try:
+        value = json.loads(text, parse_constant=_no_constant, parse_int=_parse_int)
+    except InvalidInput as error:
+        raise InvalidInput(f"{what}: {error}") from None
+    except ValueError as error:
+        raise InvalidInput(f"{what} must be JSON: {str(error)[:200]}") from None
+    return _copy(value, what, MAX_DEPTH)
+
+
+def dump_json(value: Json) -> str:
+    """The compact JSON text of a checked value, as storages write it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def same_json(one: Json, other: Json) -> bool:
+    """Whether two JSON values are the same: true is not 1, the order of keys does not count."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return bool(one == other)
+
+
+def clean_text(text: str, maximum: int = MAX_TEXT) -> str:
+    """`text` made storable: what `check_text` refuses is replaced, what is too long is cut in the middle."""
+    text = text.replace("\0", "\ufffd").encode(errors="replace").decode()
+    if len(text) <= maximum:
+        return text
+    half = (maximum - 5) // 2
+    return f"{text[:half]}\n…\n{text[-half:]}"
+
+
+def _refuse_characters(text: str, what: str) -> None:
+    if text.isascii():
+        if "\0" in text:
+            raise InvalidText(f"{what} must not hold a NUL character")
+        return
+    if "\0" in text:
+        raise InvalidText(f"{what} must not hold a NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InvalidText(f"{what} must not hold a surrogate without its other half") from None
+
+
+def _copy(value: object, what: str, depth: int) -> Json:
+    if value is None or value is True or value is False:
+        return value
+    if isinstance(value, str):
+        _refuse_characters(value, what)
+        return str(value)
+    if isinstance(value, int):
+        if not -MAX_INT64 - 1 <= value <= MAX_INT64:
+            raise InvalidInput(f"{what} must not hold integers beyond 64 bits")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidInput(f"{what} must not hold NaN or infinite numbers")
+        return float(value)
+    if depth == 0:
+        raise InvalidInput(f"{what} must not be nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, Mapping):
+        result = {}
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidInput(f"{what} must have strings as keys, not {shown(key)}")
+            _refuse_characters(key, f"a key of {what}")
+            result[str(key)] = _copy(item, what, depth - 1)
+        return result
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray, memoryview)):
+        return [_copy(item, what, depth - 1) for item in value]
+    raise InvalidInput(f"{what} must be JSON; a {type(value).__name__} is not")
+
+
+def _nesting(text: str) -> int:
+    """The deepest nesting of a JSON text, without recursion; at most MAX_DEPTH + 1."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return 0
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(text):
+        mark = token[0]
+        if mark in "[{":
+            depth += 1
+            deepest = max(deepest, depth)
+            if deepest > MAX_DEPTH:
+                break
+        elif mark in "]}":
+            depth -= 1
+    return deepest
+
+
+def _no_constant(name: str) -> Json:
+    raise InvalidInput(f"{name} is not JSON")
+
+
+def _parse_int(digits: str) -> int:
+    # int() of a long digit string is quadratic, and Python refuses it beyond 4,300 digits with a text of its own
+    if len(digits) > 20 or not -MAX_INT64 - 1 <= int(digits) <= MAX_INT64:
+        raise InvalidInput("integers beyond 64 bits are refused")
+    return int(digits)

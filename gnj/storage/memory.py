@@ -1,0 +1,331 @@
+"""Rows in this process's memory: the reference implementation of the protocol, and the oracle of the property tests.
+
+Same semantics as every other storage, and not durable: the rows end with the process, and only that process may use them.
+One lock is held by a transaction from beginning to end, so transactions simply come one after the other.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from bisect import bisect_left, insort
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import MISSING, fields, replace
+from datetime import datetime
+from functools import cache
+from itertools import count
+from typing import Any, TypeAlias, cast
+
+from gnj.queue.clock import After, Clock, system_clock
+from gnj.queue.errors import Duplicate, StorageUnavailable
+from gnj.queue.holds import ALL_TYPES
+from gnj.queue.model import RECORDS, Hold, Job, Kind, Record, RecordT, attributes
+from gnj.queue.states import JOB_CLAIMED, JobStatus, Same
+from gnj.queue.storage import ALL, Changes, Rows, Select, Settlement, Storage
+from gnj.queue.values import check_json
+from gnj.queue.where import EVERYTHING, Condition, matches
+
+_Key: TypeAlias = tuple[int, int, int]
+
+
+class MemoryStorage(Storage):
+    """Keeps rows in memory. Threads may share it; another process (after a fork) is refused.
+
+    Args:
+        clock: Gives the present; the host's clock unless given.
+    """
+
+    def __init__(self, clock: Clock = system_clock) -> None:
+        self.clock = clock
+        self._lock = threading.RLock()
+        self._process = os.getpid()
+        self._tables: dict[type[Record], dict[int, Any]] = {kind: {} for kind in RECORDS.values()}
+        self._ids = {kind: count(1) for kind in self._tables}
+        self._ready: dict[str, list[_Key]] = {}
+        self._undo: list[tuple[type[Record], int, Record | None]] | None = None
+
+    @contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[Rows]:
+        """See `Storage.begin`. Reads take the same lock: what they see is whole."""
+        if os.getpid() != self._process:
+            raise StorageUnavailable(
+                "memory:// belongs to the process that made it: use SQLite or PostgreSQL for several"
+            )
+        with self._lock:
+            if self._undo is not None:
+                raise StorageUnavailable("a transaction of memory:// cannot hold another one of the same thread")
+            self._undo = []
+            try:
+                yield _MemoryRows(self)
+            except BaseException:
+                for kind, id, before in reversed(self._undo):
+                    self._put(kind, id, before)
+                raise
+            finally:
+                self._undo = None
+
+    def bind(self, connection: Any) -> AbstractContextManager[Rows]:
+        """Never possible: memory has no connections."""
+        raise StorageUnavailable("memory:// has no connection or session to join")
+
+    def migrate(self) -> None:
+        """Does nothing: there is nothing to bring up to date."""
+
+    def check(self) -> None:
+        """Returns at once."""
+
+    @contextmanager
+    def listen(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Never calls: there are no other processes."""
+        yield
+
+    def close(self) -> None:
+        """Does nothing; the rows stay as long as this object."""
+
+    def _put(self, kind: type[Record], id: int, row: Record | None) -> None:
+        """The one place where a table changes: keeps the list of ready jobs in step, and what undoes it."""
+        table = self._tables[kind]
+        before = table.get(id)
+        if self._undo is not None:
+            self._undo.append((kind, id, before))
+        if isinstance(before, Job) and _is_ready(before):
+            keys = self._ready[before.type]
+            del keys[bisect_left(keys, _key(before))]
+        if row is None:
+            table.pop(id, None)
+            return
+        table[id] = row
+        if isinstance(row, Job) and _is_ready(row):
+            insort(self._ready.setdefault(row.type, []), _key(row))
+
+
+class _MemoryRows:
+    """`Rows` over the tables of a `MemoryStorage`, whose lock is held."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    def now(self) -> datetime:
+        return self._storage.clock()
+
+    def get(self, kind: type[RecordT], id: int, *, tenant: str | None = None, lock: bool = False) -> RecordT | None:
+        row = self._row(kind, id)
+        return None if row is None or (tenant is not None and row.tenant != tenant) else _copy(row)
+
+    def find(self, kind: type[RecordT], select: Select = ALL, *, tenant: str | None = None) -> list[RecordT]:
+        rows = self._matching(kind, select.where, tenant, deleted=select.deleted)
+        rows.sort(key=lambda row: row.id)
+        for name, descending in reversed(select.order):
+            rows.sort(key=lambda row: _rank(getattr(row, name)), reverse=descending)
+        if select.per is None:
+            end = None if select.limit is None else select.offset + select.limit
+            return [_copy(row) for row in rows[select.offset : end]]
+        groups: dict[Any, list[RecordT]] = {}
+        for row in rows:
+            groups.setdefault(getattr(row, select.per), []).append(row)
+        end = None if select.limit is None else select.offset + select.limit
+        return [_copy(row) for value in sorted(groups, key=_rank) for row in groups[value][select.offset : end]]
+
+    def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
+        return len(self._matching(kind, where, tenant))
+
+    def exists(self, kind: type[Record], where: Condition) -> bool:
+        return bool(self._matching(kind, where, None))
+
+    def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
+        return [
+            self._hold(values) or self._new(kind, values) if kind is Hold else self._new(kind, values)
+            for values in rows
+        ]
+
+    def insert_jobs(self, rows: Sequence[Changes]) -> list[tuple[Job, bool]]:
+        result = []
+        for values in rows:
+            taken = self._having(values.get("unique_id"), values.get("tenant", ""))
+            result.append((self._new(Job, values), True) if taken is None else (_copy(taken), False))
+        return result
+
+    def edit(self, kind: type[RecordT], ids: Sequence[int], changes: Changes) -> list[RecordT]:
+        rows = [row for id in sorted(set(ids)) if (row := self._row(kind, id))]
+        key = changes.get("unique_id")
+        if key is not None and any(taken.id != row.id for row in rows if (taken := self._having(key, row.tenant))):
+            raise Duplicate
+        return [self._write(row, changes) for row in rows]
+
+    def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
+        rows = [row for id in sorted(set(ids)) if (row := self._row(kind, id))]
+        return [self._write(row, changes) for row in rows if cast("Any", row).status in frm]
+
+    def move_all(self, kind: type[Record], where: Condition, frm: Collection[Any], changes: Changes) -> int:
+        return len(self.move(kind, [row.id for row in self._matching(kind, where, None)], frm, changes))
+
+    def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
+        return [self._settle(settlement) for settlement in settlements]
+
+    def claim(
+        self,
+        types: Sequence[str],
+        limit: int,
+        *,
+        lease: float,
+        changes: Changes,
+        tenants: Sequence[str] | None = None,
+    ) -> list[Job]:
+        self.promote(len(self._storage._tables[Job]))
+        held = {(row.tenant, row.type) for row in self._matching(Hold, EVERYTHING, None)}
+        free = [type for type in dict.fromkeys(types) if not held & {("", type), ("", ALL_TYPES)}]
+        chosen: list[_Key] = []
+        for type in free:
+            own = (key for key in self._storage._ready.get(type, ()) if self._may(key, type, held, tenants))
+            chosen += [key for key, _ in zip(own, range(limit), strict=False)]
+        result = []
+        for *_, id in sorted(chosen)[:limit]:
+            job = self._storage._tables[Job][id]
+            claim = {"attempt": job.attempt + 1, "lease": lease, "lease_expires_at": After(lease)}
+            result.append(self._write(job, {**changes, **claim}))
+        return result
+
+    def renew(self, claims: Sequence[tuple[int, int]], lease: float) -> list[Job | None]:
+        result: list[Job | None] = []
+        for id, attempt in claims:
+            job = self._row(Job, id)
+            if job is None or job.attempt != attempt or job.status not in JOB_CLAIMED:
+                result.append(None)
+                continue
+            result.append(self._write(job, {"lease_expires_at": After(lease), "updated_at": job.updated_at}))
+        return result
+
+    def promote(self, limit: int) -> int:
+        now = self.now()
+        due = [
+            job
+            for job in self._storage._tables[Job].values()
+            if job.due_at is not None and job.due_at <= now and job.status is JobStatus.QUEUED and not job.deleted_at
+        ]
+        due.sort(key=lambda job: (job.due_at, job.id))
+        for job in due[:limit]:
+            self._write(job, {"due_at": None, "updated_at": job.updated_at})
+        return len(due[:limit])
+
+    def lost(self, limit: int) -> list[Job]:
+        now = self.now()
+        gone = [
+            job for job in self._matching(Job, EVERYTHING, None) if job.status in JOB_CLAIMED and _expired(job, now)
+        ]
+        gone.sort(key=lambda job: (job.lease_expires_at, job.id))
+        return [_copy(job) for job in gone[:limit]]
+
+    def signal(self) -> None:
+        pass
+
+    def _row(self, kind: type[RecordT], id: int) -> RecordT | None:
+        row: RecordT | None = self._storage._tables[kind].get(id)
+        return None if row is None or row.deleted_at is not None else row
+
+    def _matching(
+        self, kind: type[RecordT], where: Condition, tenant: str | None, *, deleted: bool = False
+    ) -> list[RecordT]:
+        return [
+            row
+            for row in self._storage._tables[kind].values()
+            if (deleted or row.deleted_at is None)
+            and (tenant is None or row.tenant == tenant)
+            and matches(where, row) is True
+        ]
+
+    def _new(self, kind: type[RecordT], values: Changes) -> RecordT:
+        id = next(self._storage._ids[kind])
+        now = self.now()
+        row = kind(
+            **{
+                **_defaults(cast("Hashable", kind)),
+                "created_at": now,
+                "updated_at": now,
+                **_resolved(kind, values, now),
+                "id": id,
+            }
+        )
+        self._storage._put(kind, id, row)
+        return _copy(row)
+
+    def _write(self, row: RecordT, changes: Changes) -> RecordT:
+        now = self.now()
+        after = replace(row, **{"updated_at": now, **_resolved(type(row), changes, now, row)})
+        self._storage._put(type(row), row.id, after)
+        return _copy(after)
+
+    def _settle(self, settlement: Settlement) -> Job | None:
+        job = self._row(Job, settlement.id)
+        applies = (
+            job is not None
+            and job.status in settlement.frm
+            and settlement.attempt in (None, job.attempt)
+            and (not settlement.expired or _expired(job, self.now()))
+        )
+        return self._write(job, settlement.changes) if job is not None and applies else None
+
+    def _having(self, key: str | None, tenant: str) -> Job | None:
+        if key is None:
+            return None
+        jobs = self._storage._tables[Job].values()
+        return next((j for j in jobs if j.unique_id == key and j.tenant == tenant and j.deleted_at is None), None)
+
+    def _hold(self, values: Changes) -> Any:
+        holds = self._matching(Hold, EVERYTHING, values.get("tenant", ""))
+        return next((_copy(hold) for hold in holds if hold.type == values["type"]), None)
+
+    def _may(self, key: _Key, type: str, held: set[tuple[str, str | None]], tenants: Sequence[str] | None) -> bool:
+        tenant = self._storage._tables[Job][key[2]].tenant
+        return (tenants is None or tenant in tenants) and not held & {(tenant, type), (tenant, ALL_TYPES)}
+
+
+def _is_ready(job: Job) -> bool:
+    return job.status is JobStatus.QUEUED and job.due_at is None and job.deleted_at is None
+
+
+def _key(job: Job) -> _Key:
+    return (-job.priority, job.position, job.id)
+
+
+def _expired(job: Job, now: datetime) -> bool:
+    return job.lease_expires_at is not None and job.lease_expires_at <= now
+
+
+def _rank(value: Any) -> tuple[bool, Any]:
+    return (value is None, "" if value is None else value)
+
+
+@cache
+def _defaults(kind: Any) -> Mapping[str, Any]:
+    return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
+
+
+def _json_names(kind: type[Record]) -> list[str]:
+    return [a.name for a in attributes(kind).values() if a.kind is Kind.JSON]
+
+
+def _resolved(kind: type[Record], changes: Changes, now: datetime, row: Record | None = None) -> dict[str, Any]:
+    """The changes with what stands for something else filled in, and JSON that nobody else can change."""
+    known = attributes(kind)
+    result: dict[str, Any] = {}
+    for name, value in changes.items():
+        if isinstance(value, After):
+            value = value.resolve(now)
+        elif known[name].kind is Kind.JSON:
+            value = check_json(value, name)
+        result[name] = value
+    for name, value in changes.items():
+        if isinstance(value, Same):
+            result[name] = result.get(value.attribute, getattr(row, value.attribute, None))
+    return result
+
+
+def _copy(row: RecordT) -> RecordT:
+    """The row with JSON of its own, so that callers cannot change what is stored."""
+    copies = {
+        name: check_json(value, name)
+        for name in _json_names(type(row))
+        if isinstance(value := getattr(row, name), (dict, list))
+    }
+    return replace(row, **copies) if copies else row

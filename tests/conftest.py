@@ -1,0 +1,96 @@
+"""Fixtures of all tests, and the rule that a required backend is not skipped."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+# Their asserts are the tests' asserts, and must fail with both sides shown.
+pytest.register_assert_rewrite("gnj.testing", "tests.databases")
+
+from tests import databases  # noqa: E402
+
+# A database's first answer may take longer than Hypothesis allows an example; under CI=true it chooses its own profile.
+hypothesis.settings.register_profile("gnj", deadline=None)
+if not os.environ.get("CI"):
+    hypothesis.settings.load_profile("gnj")
+
+_FIXTURE_BACKENDS = {
+    "postgresql_server": "postgresql",
+    "postgresql_url": "postgresql",
+    "postgresql_database": "postgresql",
+    "sqlite_database": "sqlite",
+}
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[databases.PostgresqlServer]:
+    with databases.find_postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(postgresql_server: databases.PostgresqlServer) -> str:
+    """The server's maintenance database: for what asks about the server. Tests write to `postgresql_database()`."""
+    return postgresql_server.url
+
+
+@pytest.fixture
+def postgresql_database(postgresql_server: databases.PostgresqlServer) -> Iterator[Callable[[], str]]:
+    """Call it for the URL of a fresh, empty database, as often as the test needs one."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(postgresql_server.create_database())
+        return made[-1]
+
+    yield make
+    for url in made:
+        postgresql_server.drop_database(url)
+
+
+@pytest.fixture
+def sqlite_database(tmp_path: Path) -> Callable[[], str]:
+    """Call it for the URL of a SQLite file that does not exist yet, as often as the test needs one."""
+    numbers = itertools.count(1)
+    return lambda: databases.sqlite_database(tmp_path, f"gnj{next(numbers)}")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A misspelt name must not wait for the first skip to be noticed.
+    databases.required()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture in getattr(item, "fixturenames", ()):
+            if backend := _FIXTURE_BACKENDS.get(fixture):
+                item.add_marker(pytest.mark.backend(backend))
+        if unknown := _backends(item) - databases.BACKENDS:
+            raise pytest.UsageError(f"{item.nodeid}: no such backend: {', '.join(sorted(unknown))}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ") if isinstance(report.longrepr, tuple) else ""
+        backends = _backends(item) & databases.required()
+        if backends and not reason.startswith(databases.CAPABILITY):
+            report.outcome = "failed"
+            report.longrepr = (
+                f"{', '.join(sorted(backends))} is required by GNJ_TEST_REQUIRE, but was skipped: {reason}"
+            )
+    return report
+
+
+def _backends(item: pytest.Item) -> set[str]:
+    return {name for marker in item.iter_markers("backend") for name in marker.args}
