@@ -26,7 +26,7 @@ from gnj.queue.storage import Select, Storage
 from gnj.queue.unit import Unit
 from gnj.queue.values import MAX_WORD, Json, check_int, check_json, check_seconds, check_text, check_word, shown
 from gnj.queue.wake import Wake
-from gnj.queue.where import Where
+from gnj.queue.where import Where, equal
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -34,6 +34,8 @@ Values = Mapping[str, Any]
 MAX_TYPES = 200
 MAX_CLAIM = 1000
 MAX_BULK = 100_000
+DEFAULT_LEASE = 3600.0
+"""Seconds: clients of the original have no heartbeat (section 0, point 7); workers of gnj ask for 30 and renew them."""
 MAX_LEASE = 30 * 86400.0
 _TRIES = 8
 
@@ -69,7 +71,7 @@ class Queue:
         self,
         storage: Storage,
         *,
-        lease: float = 30.0,
+        lease: float = DEFAULT_LEASE,
         policies: Mapping[str, Policy] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -194,7 +196,8 @@ class Queue:
         def command(unit: Unit) -> list[Job | None]:
             if tenant is None:
                 return unit.tx.renew(tokens, seconds)
-            own = {id for id, _ in tokens if unit.tx.get(Job, id, tenant=tenant) is not None}
+            mine = Select(equal(Job, id=tuple({id for id, _ in tokens})))
+            own = {job.id for job in unit.tx.find(Job, mine, tenant=tenant)}
             return unit.tx.renew([(id if id in own else 0, attempt) for id, attempt in tokens], seconds)
 
         return self.run(command) if tokens else []
@@ -267,8 +270,7 @@ class Queue:
             return 0
         try:
             self._reaped = now
-            lost = self.storage.lost(maintenance.REAP_LIMIT)
-            return sum(self.run(maintenance.reap(job)) is not None for job in lost)
+            return sum(self._take_back(job) for job in self.storage.lost(maintenance.REAP_LIMIT))
         finally:
             self._reaping.release()
 
@@ -423,6 +425,12 @@ class Queue:
         """While the block lasts, changes made by other processes set `wake` as well, where the storage can tell."""
         with self.storage.listen(self.wake.set):
             yield
+
+    def _take_back(self, lost: Job) -> bool:
+        try:
+            return self.run(maintenance.reap(lost)) is not None
+        except Conflict:  # somebody else is at it; the next look will tell
+            return False
 
     def _end(self, outcome: Outcome) -> Job:
         (result,) = self.settle([outcome])

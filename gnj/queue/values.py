@@ -28,7 +28,7 @@ MAX_WORD = 200
 MAX_TEXT = 10_000
 
 # A string is taken whole so that brackets inside it do not count; no alternative can fail after it began: linear time.
-_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*|[\[\]{}]', re.DOTALL)
+_BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 
 def shown(value: object, limit: int = 60) -> str:

@@ -1,0 +1,1 @@
+"""The faces of gnj: requests in, responses out, free of any web framework."""

@@ -1,0 +1,250 @@
+"""GraphQL over HTTP (the GraphQL-over-HTTP specification; spec/gnj-graphql.md, section 0 point 14, and section 1).
+
+Status codes. What never becomes an operation - no JSON, a parameter of the wrong type - is 400. For the rest:
+
+| | `application/graphql-response+json` | `application/json` only | any other Accept, or none |
+|---|---|---|---|
+| syntax, validation, no such operation | 400 | 200 | 400, as GNJ 5.1.0 |
+| variables | 400 | 200 | 200, as GNJ 5.1.0 |
+| errors of fields | 200 | 200 | 200 |
+
+Accept decides the content type of the answer too: `application/graphql-response+json` if the client names it and does not
+prefer `application/json`, else `application/json`.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from gnj.api.hooks import Guard, Principal, RequestContext, context_of
+from gnj.api.http import RETRY_AFTER, Endpoint, Request, Response, content
+from gnj.graphql.engine import Engine, Outcome
+from gnj.graphql.errors import Stage, known, masked, refused
+from gnj.queue.errors import Forbidden, GnjError, InvalidInput, NotFound, StorageUnavailable, Unauthenticated
+from gnj.queue.values import dump_json, parse_json
+
+logger = logging.getLogger("gnj.graphql")
+
+METHODS = ("GET", "POST")
+
+MakeContext = Callable[[Request, RequestContext, Principal], Any]
+"""Makes the `info.context` of an operation. A `GnjError` it raises is the answer to the request."""
+
+_JSON = "application/json"
+_RESPONSE = "application/graphql-response+json"
+
+_STATUS: tuple[tuple[type[GnjError], int], ...] = (
+    (Unauthenticated, 401),
+    (Forbidden, 403),
+    (NotFound, 404),
+    (StorageUnavailable, 503),
+    (InvalidInput, 400),
+    (GnjError, 400),
+)
+"""Status of an error that is the whole answer; the first class that fits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an Accept header asks for."""
+
+    content_type: str
+    invalid: int
+    """Status when the document is not valid."""
+    variables: int
+    """Status when the variables are not."""
+
+
+class _Refused(Exception):
+    def __init__(self, status: int, message: str, code: str = "BAD_REQUEST", *headers: tuple[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.headers = headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameters:
+    query: str
+    variables: Mapping[str, Any]
+    operation_name: str | None
+
+
+def graphql_endpoint(engine: Engine, guard: Guard, make_context: MakeContext) -> Endpoint:
+    """The endpoint of one schema, for routes with the methods `METHODS`.
+
+    The caller is authenticated first; whether a field may be used is decided by its resolver, through `guard.authorize`.
+    """
+
+    def endpoint(request: Request) -> Response:
+        wanted = negotiate(request.headers.get("accept"))
+        try:
+            if wanted is None:
+                message = f"Accept must allow {_RESPONSE} or {_JSON}."
+                raise _Refused(406, message, "NOT_ACCEPTABLE")  # noqa: TRY301
+            context = context_of(request)
+            principal = guard.authenticate(context)
+            parameters = _of_get(request) if request.method in ("GET", "HEAD") else _of_post(request)
+            outcome = engine.execute(
+                parameters.query,
+                parameters.variables,
+                parameters.operation_name,
+                make_context(request, context, principal),
+                queries_only=request.method != "POST",
+            )
+        except _Refused as error:
+            body = {"errors": [refused(str(error), error.code)]}
+            return _sent(body, error.status, wanted, *error.headers)
+        except GnjError as error:
+            return _whole_answer(error, wanted)
+        return _answered(outcome, wanted)
+
+    return endpoint
+
+
+@functools.lru_cache(maxsize=64)
+def negotiate(accept: str | None) -> Wanted | None:
+    """What an Accept header (RFC 9110, 12.5.1) asks for; None if it takes no JSON."""
+    ranges = _ranges(accept) if accept and accept.strip() else {"*/*": 1.0}
+    plain = _quality(_JSON, ranges)
+    response = _quality(_RESPONSE, ranges)
+    # a wildcard means application/json: graphql-http's audit 47DE
+    if ranges.get(_RESPONSE, 0.0) > 0 and response >= plain:
+        return Wanted(_RESPONSE, invalid=400, variables=400)
+    if plain > 0:
+        return Wanted(_JSON, invalid=400 if response > 0 else 200, variables=200)
+    return Wanted(_RESPONSE, invalid=400, variables=400) if response > 0 else None
+
+
+def _ranges(accept: str) -> dict[str, float]:
+    result: dict[str, float] = {}
+    for item in accept.split(","):
+        media, *parameters = (part.strip().lower() for part in item.split(";"))
+        quality = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        if media:
+            result[media] = max(result.get(media, 0.0), quality if math.isfinite(quality) else 0.0)
+    return result
+
+
+def _quality(media: str, ranges: Mapping[str, float]) -> float:
+    for pattern in (media, "application/*", "*/*"):
+        if pattern in ranges:
+            return ranges[pattern]
+    return 0.0
+
+
+def _of_get(request: Request) -> _Parameters:
+    def as_json(name: str) -> Any:
+        text = request.query.get(name)
+        return parse_json(text, name) if text else None
+
+    values = {name: as_json(name) for name in ("variables", "extensions")}
+    name = request.query.get("operationName")
+    return _parameters({"query": request.query.get("query"), "operationName": name or None, **values})
+
+
+def _of_post(request: Request) -> _Parameters:
+    media, _, parameters = request.headers.get("content-type", "").partition(";")
+    if media.strip().lower() not in (_JSON, _RESPONSE):
+        # other types reach a server from a web page without asking it first: text/plain, forms, multipart
+        _refuse_type(f"Content-Type must be {_JSON}.", ("accept-post", _JSON))
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            _refuse_type("The charset must be utf-8.")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        _refuse_type("Content-Encoding must be identity.", ("accept-encoding", "identity"))
+    body = parse_json(request.body, "The request body")
+    if isinstance(body, list):
+        raise _Refused(400, "Operation batching disabled.")
+    if not isinstance(body, dict):
+        raise _Refused(400, "The request body must be a JSON object.")
+    return _parameters(body)
+
+
+def _refuse_type(message: str, *headers: tuple[str, str]) -> NoReturn:
+    raise _Refused(415, message, "UNSUPPORTED_MEDIA_TYPE", *headers)
+
+
+def _parameters(values: Mapping[str, Any]) -> _Parameters:
+    query, name = values.get("query"), values.get("operationName")
+    if query is None:
+        raise _Refused(400, "The parameter query is missing.")
+    if not isinstance(query, str):
+        raise _Refused(400, "The parameter query must be a string.")
+    if name is not None and not isinstance(name, str):
+        raise _Refused(400, "The parameter operationName must be a string or null.")
+    for key in ("variables", "extensions"):
+        if values.get(key) is not None and not isinstance(values[key], dict):
+            raise _Refused(400, f"The parameter {key} must be an object or null.")
+    return _Parameters(query, values.get("variables") or {}, name)
+
+
+def _answered(outcome: Outcome, wanted: Wanted | None) -> Response:
+    if wanted is None:
+        raise TypeError("the request was answered though nothing acceptable can be sent")
+    if outcome.unavailable:
+        return _sent(outcome.body, 503, wanted, ("retry-after", str(RETRY_AFTER)))
+    match outcome.stage:
+        case Stage.EXECUTE:
+            return _sent(outcome.body, 200, wanted)
+        case Stage.METHOD:
+            return _sent(outcome.body, 405, wanted, ("allow", "POST"))
+        case Stage.VARIABLES:
+            return _sent(outcome.body, wanted.variables, wanted)
+        case _:
+            return _sent(outcome.body, wanted.invalid, wanted)
+
+
+def _whole_answer(error: GnjError, wanted: Wanted | None) -> Response:
+    status = next(status for class_, status in _STATUS if isinstance(error, class_))
+    headers: list[tuple[str, str]] = []
+    if status == 401:
+        headers.append(("www-authenticate", "Bearer"))
+    if status == 503:
+        headers.append(("retry-after", str(RETRY_AFTER)))
+    return _sent({"errors": [known(error)]}, status, wanted, *headers)
+
+
+def _sent(body: dict[str, Any], status: int, wanted: Wanted | None, *headers: tuple[str, str]) -> Response:
+    content_type = wanted.content_type if wanted else _JSON
+    return content(_encoded(body), f"{content_type}; charset=utf-8", status, headers)
+
+
+def _encoded(body: dict[str, Any]) -> bytes:
+    try:
+        return dump_json(body).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        # Stored values are checked when they come in; only a custom resolver can give NaN, a lone surrogate, an object.
+        # The operation has run and may have changed something, so the client still gets the rest.
+        errors = [*body.get("errors", []), masked(error, "encoding the response", logger)]
+        return dump_json({"errors": errors, "data": _sendable(body.get("data"), 0)}).encode()
+
+
+def _sendable(value: Any, depth: int) -> Any:
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if depth < 200:
+        if isinstance(value, Mapping):
+            return {
+                str(key).encode(errors="replace").decode(): _sendable(item, depth + 1) for key, item in value.items()
+            }
+        if isinstance(value, (list, tuple)):
+            return [_sendable(item, depth + 1) for item in value]
+    return None

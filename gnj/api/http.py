@@ -1,0 +1,175 @@
+"""Requests, responses and routes as every face sees them; adapters translate them for their web framework.
+
+An endpoint is a plain function from a Request to a Response, run in a worker thread. What all of them have in common -
+the choice by method, masked failures, the headers every answer carries - is done here and in no adapter.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias
+
+from gnj.graphql.errors import known, masked, refused
+from gnj.graphql.limits import Limits
+from gnj.queue.errors import GnjError, StorageUnavailable
+from gnj.queue.values import dump_json
+
+logger = logging.getLogger("gnj.api")
+
+RETRY_AFTER = 5
+"""Seconds after which a client may try again when the database cannot be reached."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One request, its body complete. Header names are in lower case; of a repeated header the values are joined by ", "
+    (cookies: "; "), of a repeated query parameter the last one counts.
+    """
+
+    method: str
+    """In capitals."""
+    path: str
+    """As the web framework saw it, percent-decoded."""
+    query: Mapping[str, str] = field(default_factory=dict)
+    path_params: Mapping[str, str] = field(default_factory=dict)
+    """What stood in the places `{name}` of the route's path, percent-decoded."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    client_host: str | None = None
+    """The address of the peer; None if the server does not know it (a Unix socket)."""
+    transport: str = "http"
+    """`http` here; other transports make contexts, not requests (see `gnj.api.hooks.RequestContext`)."""
+    raw: Any = None
+    """The web framework's own request."""
+
+    @cached_property
+    def cookies(self) -> Mapping[str, str]:
+        """The cookies by name, the first of a name; parsed when first asked for."""
+        found: dict[str, str] = {}
+        for part in self.headers.get("cookie", "").split(";"):
+            name, separator, value = part.strip().partition("=")
+            if separator and name:
+                value = value.strip()
+                quoted = len(value) > 1 and value[0] == value[-1] == '"'
+                found.setdefault(name.strip(), value[1:-1] if quoted else value)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Response:
+    """One answer. `headers` as they go over the wire, in order, names in lower case."""
+
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (in lower case), or None."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+Endpoint: TypeAlias = Callable[[Request], Response]
+"""Answers requests of one route, in a worker thread; what it raises is masked by `answer`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """Where an endpoint stands. `path` begins with "/" and may have places: `/queues/{queue}`; a place takes one segment."""
+
+    path: str
+    methods: tuple[str, ...]
+    """In capitals. HEAD is answered wherever GET is."""
+    endpoint: Endpoint
+    name: str
+    """Unique among the routes; for the web framework's list of routes."""
+
+
+class Served(Protocol):
+    """What an adapter serves."""
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of a request, which adapters keep while they read it."""
+
+    @property
+    def threads(self) -> int:
+        """How many requests may run at once: as many as there are database connections for them."""
+
+    def routes(self, faces: Sequence[str] | None) -> Sequence[Route]:
+        """The routes of these faces, or of all; ValueError names a face that does not exist."""
+
+    def start(self) -> None:
+        """Makes ready to serve. Called before the first request of every mount: must be idempotent and thread-safe."""
+
+    def close(self) -> None:
+        """Gives back what `start` took; idempotent."""
+
+
+_COMMON = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+
+
+def content(body: bytes, content_type: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """A response with that body and content type, never stored by caches and never sniffed."""
+    return Response(status=status, headers=(("content-type", content_type), *_COMMON, *headers), body=body)
+
+
+def json(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """A response with `value` as compact JSON in UTF-8. ValueError or TypeError: it is not JSON."""
+    return content(dump_json(value).encode(), "application/json; charset=utf-8", status, headers)
+
+
+def text(value: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """A response with plain text in UTF-8."""
+    return content(value.encode(), "text/plain; charset=utf-8", status, headers)
+
+
+def refusal(status: int, message: str, code: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """The answer to a request that never reached an endpoint: `{"errors": [{message, extensions: {code}}]}`."""
+    return json({"errors": [refused(message, code)]}, status, headers)
+
+
+def endpoints(routes: Sequence[Route]) -> dict[str, dict[str, Endpoint]]:
+    """The endpoints by path and method, in the order of the routes. ValueError: two routes for one path and method."""
+    result: dict[str, dict[str, Endpoint]] = {}
+    for route in routes:
+        methods = result.setdefault(route.path, {})
+        for method in route.methods:
+            if method in methods:
+                raise ValueError(f"two routes for {method} {route.path}")
+            methods[method] = route.endpoint
+    return result
+
+
+def answer(methods: Mapping[str, Endpoint], request: Request) -> Response:
+    """What the endpoint for the request's method answers; raises nothing.
+
+    No such method: 405 with Allow (RFC 9110, 15.5.6). `StorageUnavailable`: 503 with Retry-After. Anything else the
+    endpoint raises: 500 that tells only an error id, under which the log has the traceback (security.md, rule zero).
+    """
+    endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+    if endpoint is None:
+        allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
+        message = f"This path answers {', '.join(allowed)}."
+        return refusal(405, message, "METHOD_NOT_ALLOWED", [("allow", ", ".join(allowed))])
+    try:
+        return endpoint(request)
+    except Exception as error:  # noqa: BLE001 - the last net: a failure must not end the connection
+        return failure(error, f"{request.method} {request.path}")
+
+
+def failure(error: Exception, where: str) -> Response:
+    """The answer when an endpoint, or starting up, raised."""
+    if isinstance(error, StorageUnavailable):
+        return unavailable({"errors": [known(error)]})
+    if isinstance(error, GnjError):
+        logger.error("%s was not handled in %s", error.code, where[:200], exc_info=error)
+        return json({"errors": [known(error)]}, 500)
+    return json({"errors": [masked(error, where, logger)]}, 500)
+
+
+def unavailable(body: Any) -> Response:
+    """503 with Retry-After and that JSON body."""
+    return json(body, 503, [("retry-after", str(RETRY_AFTER))])

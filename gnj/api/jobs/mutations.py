@@ -1,0 +1,258 @@
+"""The writes of the jobs dialect: what came over the wire becomes commands of the queue (section 5 of the jobs contract)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ParamSpec, TypeVar
+
+from gnj.api.hooks import Kind
+from gnj.api.jobs.roots import Call, RootField
+from gnj.graphql.records import Resolvers
+from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, NotFound, StorageError
+from gnj.queue.fields import wire_name
+from gnj.queue.model import Batch, Hold, Job, Pipeline, Record, Step
+from gnj.queue.service import MAX_LEASE, Outcome
+from gnj.queue.states import JobStatus
+from gnj.queue.storage import Select
+from gnj.queue.values import check_int
+from gnj.queue.where import equal
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Values = Mapping[str, Any]
+
+MAX_MANY = 1000
+"""Jobs that one call creates or updates (security.md, section 3)."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobUpdateResult:
+    """The outcome of one change among many: the job, or why it did not apply."""
+
+    job: Job | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+def job_create(call: Call, job: Values) -> Job:
+    """One job."""
+    return call.queue.create_jobs([_new(job)], tenant=call.tenant, spell=wire_name)[0]
+
+
+def job_create_many(call: Call, jobs: Sequence[Values]) -> Sequence[Job]:
+    """Jobs, all or none."""
+    _bounded(jobs)
+    made = call.queue.create_jobs([_new(job) for job in jobs], tenant=call.tenant, spell=wire_name)
+    return call.siblings(made)
+
+
+def job_update(call: Call, job: Values) -> Job:
+    """What is given of one job; with `attempt`, only while that claim holds."""
+    values = dict(job)
+    id, attempt = values.pop("id", None), values.pop("attempt", None)
+    if id is None:
+        raise JobNotFound("Could not find the job with the id [null]")
+    return call.queue.update_job(id, values, attempt=attempt, tenant=call.tenant, spell=wire_name)
+
+
+def job_update_many(call: Call, jobs: Sequence[Values]) -> list[JobUpdateResult]:
+    """Changes with an outcome each, in order; what only says that claims ended well shares one statement."""
+    _bounded(jobs)
+    results = _successes(call, jobs)
+    for place, job in enumerate(jobs):
+        if place not in results:
+            try:
+                results[place] = job_update(call, job)
+            except GnjError as error:
+                results[place] = error
+    call.siblings([result for result in results.values() if isinstance(result, Job)])
+    return [
+        JobUpdateResult(result) if isinstance(result, Job) else JobUpdateResult(None, result.code, str(result))
+        for result in (results[place] for place in range(len(jobs)))
+    ]
+
+
+def _acquiring(resolve: Callable[P, T]) -> Callable[P, T]:
+    """Says of a database that fails while acquiring what clients of the original match (section 5)."""
+
+    def acquire(*args: P.args, **given: P.kwargs) -> T:
+        try:
+            return resolve(*args, **given)
+        except StorageError as error:
+            raise type(error)("Error acquiring job") from error
+
+    return acquire
+
+
+@_acquiring
+def acquire_job(
+    call: Call,
+    type_list: Sequence[str],
+    worker_id: str | None = None,
+    worker_type: str | None = None,
+    lease_seconds: int | None = None,
+) -> Job | None:
+    """The first free job, claimed."""
+    return call.queue.acquire(
+        type_list,
+        worker_id=worker_id,
+        worker_type=worker_type,
+        lease=_lease(lease_seconds),
+        tenants=[call.tenant],
+    )
+
+
+@_acquiring
+def acquire_jobs(
+    call: Call,
+    type_list: Sequence[str],
+    limit: int,
+    worker_id: str | None = None,
+    worker_type: str | None = None,
+    lease_seconds: int | None = None,
+) -> Sequence[Job]:
+    """The first free jobs, claimed."""
+    return call.siblings(
+        call.queue.acquire(
+            type_list,
+            limit,
+            worker_id=worker_id,
+            worker_type=worker_type,
+            lease=_lease(lease_seconds),
+            tenants=[call.tenant],
+        )
+    )
+
+
+def heartbeat(call: Call, id: int, attempt: int, lease_seconds: int | None = None) -> Job:
+    """One claim, renewed."""
+    (job,) = call.queue.heartbeats([(id, attempt)], lease=_lease(lease_seconds), tenant=call.tenant)
+    if job is None:
+        raise LeaseLost
+    return job
+
+
+def heartbeats(call: Call, claims: Sequence[Mapping[str, int]], lease_seconds: int | None = None) -> list[Job | None]:
+    """Claims, renewed where they still hold."""
+    tokens = [(claim["id"], claim["attempt"]) for claim in claims]
+    renewed = call.queue.heartbeats(tokens, lease=_lease(lease_seconds), tenant=call.tenant)
+    call.siblings([job for job in renewed if job is not None])
+    return renewed
+
+
+def recover(call: Call, id: int) -> Job:
+    """A failed job, queued again."""
+    return call.queue.recover(id, tenant=call.tenant)
+
+
+def retry_job(call: Call, id: int) -> Job:
+    """A new job in the place of one that did not end well."""
+    return call.queue.retry(id, tenant=call.tenant)
+
+
+def toggle_hold_job_type(call: Call, type: str) -> Hold | None:
+    """The hold of a type, made or (None) ended."""
+    return call.queue.toggle_hold(type, tenant=call.tenant)
+
+
+def start_pipeline(call: Call, id: int) -> Pipeline:
+    """A planned pipeline, started."""
+    return call.queue.start_pipeline(id, tenant=call.tenant)
+
+
+_NAMES = {"batch": "batch", "pipeline": "pipeline", "pipeline_step": "pipelineStep"}
+
+
+def _creates(kind: type[Batch | Pipeline | Step], argument: str) -> Callable[..., Record]:
+    def create(call: Call, **given: Values) -> Record:
+        return call.queue.create(kind, given[argument], tenant=call.tenant, spell=wire_name)
+
+    return create
+
+
+def _updates(kind: type[Batch | Pipeline | Step], argument: str) -> Callable[..., Record]:
+    def update(call: Call, **given: Values) -> Record:
+        values = dict(given[argument])
+        id = values.pop("id", None)
+        if id is None:
+            raise NotFound(f"{_NAMES[argument]} not found.")
+        return call.queue.update(kind, id, values, tenant=call.tenant, spell=wire_name)
+
+    return update
+
+
+MUTATIONS = (
+    RootField("jobCreate", Kind.ENQUEUE, job_create),
+    RootField("jobCreateMany", Kind.ENQUEUE, job_create_many),
+    RootField("jobUpdate", Kind.WORK, job_update, "job"),
+    RootField("jobUpdateMany", Kind.WORK, job_update_many),
+    RootField("acquireJob", Kind.WORK, acquire_job),
+    RootField("acquireJobs", Kind.WORK, acquire_jobs),
+    RootField("heartbeat", Kind.WORK, heartbeat),
+    RootField("heartbeats", Kind.WORK, heartbeats),
+    RootField("recover", Kind.ADMIN, recover),
+    RootField("retryJob", Kind.ADMIN, retry_job),
+    RootField("toggleHoldJobType", Kind.ADMIN, toggle_hold_job_type),
+    RootField("batchCreate", Kind.ENQUEUE, _creates(Batch, "batch")),
+    RootField("batchUpdate", Kind.ENQUEUE, _updates(Batch, "batch"), "batch"),
+    RootField("pipelineCreate", Kind.ENQUEUE, _creates(Pipeline, "pipeline")),
+    RootField("pipelineUpdate", Kind.ENQUEUE, _updates(Pipeline, "pipeline"), "pipeline"),
+    RootField("pipelineStepCreate", Kind.ENQUEUE, _creates(Step, "pipeline_step")),
+    RootField("pipelineStepUpdate", Kind.ENQUEUE, _updates(Step, "pipeline_step"), "pipeline_step"),
+    RootField("startPipeline", Kind.ENQUEUE, start_pipeline),
+)
+"""The fields of Mutation."""
+
+RESULTS = (
+    Resolvers(
+        "jobUpdateResult", {f.name: lambda row, _info, name=f.name: getattr(row, name) for f in fields(JobUpdateResult)}
+    ),
+)
+"""What resolves the types that only mutations give."""
+
+
+def _new(job: Values) -> Values:
+    """The values of a job to be; an `attempt` of null is none (a client may echo whole rows)."""
+    return {name: value for name, value in job.items() if name != "attempt" or value is not None}
+
+
+def _bounded(jobs: Sequence[Values]) -> None:
+    if len(jobs) > MAX_MANY:
+        raise InvalidInput(f"jobs takes at most {MAX_MANY:,} at once, not {len(jobs):,}")
+
+
+def _lease(seconds: int | None) -> int | None:
+    return None if seconds is None else check_int(seconds, "leaseSeconds", low=1, high=int(MAX_LEASE))
+
+
+_SUCCESS = {"id", "attempt", "status", "output"}
+
+
+def _successes(call: Call, jobs: Sequence[Values]) -> dict[int, Job | GnjError]:
+    """Settles, and gives by their places, the changes that say no more than that a claim ended well.
+
+    A job that the batch names twice is left out: its changes hold in their order. So is one that the tenant does not have.
+    """
+    named = Counter(job.get("id") for job in jobs)
+    places = {
+        job["id"]: place
+        for place, job in enumerate(jobs)
+        if job.get("status") == JobStatus.SUCCESSFUL
+        and job.keys() <= _SUCCESS
+        and job.get("id") is not None
+        and job.get("attempt") is not None
+        and job.get("output", ...) is not None  # null takes an output away; an outcome's None leaves it
+        and named[job["id"]] == 1
+    }
+    if len(places) < 2:
+        return {}
+    found = call.queue.storage.find(Job, Select(equal(Job, id=tuple(places))), tenant=call.tenant)
+    outcomes = [
+        Outcome(job.evolve(attempt=jobs[place]["attempt"]), JobStatus.SUCCESSFUL, jobs[place].get("output"))
+        for job in found
+        for place in [places[job.id]]
+    ]
+    settled = call.queue.settle(outcomes)
+    return {places[outcome.claim.id]: result for outcome, result in zip(outcomes, settled, strict=True)}

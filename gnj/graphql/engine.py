@@ -1,0 +1,241 @@
+"""Runs GraphQL operations against one schema: cached documents, limits, synchronous execution, one shape of errors.
+
+graphql-core is called directly. Through Ariadne as it comes, one `acquireJob` without a database costs 2.3 ms, because it
+parses and validates every time; here, 2.5 ms the first time and 55 us from then on (benchmarks/graphql_cpu.py).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeGuard
+
+from graphql import (
+    ExecutionResult,
+    Executor,
+    GraphQLError,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLSyntaxError,
+    OperationType,
+    assert_valid_schema,
+    parse,
+    validate,
+)
+from graphql.language import DocumentNode
+
+from gnj.graphql.cache import DocumentCache, weight
+from gnj.graphql.errors import (
+    CODES,
+    Stage,
+    field_errors,
+    refused,
+    request_errors,
+    unavailable,
+    variable_errors,
+    wording,
+)
+from gnj.graphql.rules import Operation, Rules, check_rows, operations
+from gnj.queue.errors import SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A document that is valid for the schema and within the limits."""
+
+    node: DocumentNode
+    operations: Mapping[str | None, Operation]
+    """By name; None names an operation without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an operation came to."""
+
+    body: dict[str, Any]
+    """The response as the GraphQL specification shapes it (section 7.1): `data` (not when nothing ran), `errors` (not
+    when there are none). Of JSON values only, if the resolvers gave such."""
+
+    stage: Stage
+    """How far it came; `Stage.EXECUTE` means that it ran."""
+
+    unavailable: bool = False
+    """It gave no data, because the storage cannot be reached: trying again later may help."""
+
+
+class Engine:
+    """Executes operations of one schema, from any number of threads.
+
+    `rules` says what documents are held to. Raises `SchemaError` when a resolver is an `async def`, and what graphql-core
+    raises when the schema is invalid.
+    """
+
+    def __init__(self, schema: GraphQLSchema, rules: Rules | None = None) -> None:
+        assert_valid_schema(schema)
+        _refuse_async_resolvers(schema)
+        self.schema = schema
+        self.rules = rules or Rules()
+        limits = self.rules.limits
+        self._cache: DocumentCache[Document] = DocumentCache(limits.cached_documents, limits.cached_bytes)
+
+    def document(self, query: str) -> Document | Outcome:
+        """The document of this text, from the cache if it was seen before; an Outcome says why it is refused."""
+        document = self._cache.get(query, self.rules)
+        if document is not None:
+            return document
+        limits = self.rules.limits
+        if len(query) > limits.characters:
+            message = f"Syntax Error: the document has more than {limits.characters:,} characters."
+            return _refused(Stage.PARSE, message)
+        try:
+            node = parse(query, max_tokens=limits.tokens)
+            found = operations(self.schema, node, self.rules)
+        except GraphQLSyntaxError as error:
+            return Outcome({"errors": request_errors([error], Stage.PARSE, limits)}, Stage.PARSE)
+        except GraphQLError as error:
+            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+        errors = validate(
+            self.schema,
+            node,
+            max_errors=limits.validation_errors,
+            hide_suggestions=not self.rules.introspection,
+        )
+        if errors:
+            return Outcome({"errors": request_errors(errors, Stage.VALIDATE, limits)}, Stage.VALIDATE)
+        document = Document(node, found)
+        self._cache.put(query, self.rules, document, weight(query, node.token_count or 0))
+        return document
+
+    def execute(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        operation_name: str | None = None,
+        context: Any = None,
+        *,
+        queries_only: bool = False,
+    ) -> Outcome:
+        """Run one operation of the document `query` and give its response; raises nothing.
+
+        `variables`: JSON values by name. `operation_name`: needed when the document has several operations. `context`:
+        given to every resolver as `info.context`. `queries_only`: refuse mutations (for GET). Subscriptions are refused;
+        see `document` for those who stream.
+        """
+        document = self.document(query)
+        if isinstance(document, Outcome):
+            return document
+        operation = self.operation(document, operation_name)
+        if isinstance(operation, Outcome):
+            return operation
+        kind = operation.node.operation
+        if kind is OperationType.SUBSCRIPTION:
+            message = "A subscription needs a WebSocket or a stream of Server-Sent Events."
+            return _refused(Stage.OPERATION, message)
+        if queries_only and kind is not OperationType.QUERY:
+            return _refused(Stage.METHOD, f"GET runs queries only: send the {kind.value} with POST.")
+        return self._run(document, operation, dict(variables or {}), operation_name, context)
+
+    def operation(self, document: Document, name: str | None) -> Operation | Outcome:
+        """The operation of that name, or the only one there is; an Outcome says why there is none."""
+        found = document.operations
+        if name is None:
+            if len(found) == 1:
+                return next(iter(found.values()))
+            if found:
+                return _refused(Stage.OPERATION, "Must provide operation name if query contains multiple operations.")
+            return _refused(Stage.OPERATION, "Must provide an operation.")
+        operation = found.get(name)
+        if operation is None:
+            message = wording(f'Unknown operation named "{name[: self.rules.limits.echo]}".', self.rules.limits.echo)
+            return _refused(Stage.OPERATION, message)
+        return operation
+
+    def _run(
+        self,
+        document: Document,
+        operation: Operation,
+        variables: dict[str, Any],
+        operation_name: str | None,
+        context: Any,
+    ) -> Outcome:
+        limits = self.rules.limits
+        if operation.rows.sized:
+            try:
+                check_rows(operation, variables, limits)
+            except GraphQLError as error:
+                return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+        hide = not self.rules.introspection
+        # Not execute(): its executor prepares for @defer and @stream, 10 % of the time of a small mutation.
+        executor = Executor.build(
+            self.schema,
+            document.node,
+            context_value=context,
+            raw_variable_values=variables,
+            operation_name=operation_name,
+            is_awaitable=_refuse_awaitable,
+            is_async_iterable=_not_async_iterable,
+            hide_suggestions=hide,
+        )
+        if isinstance(executor, list):
+            return self._bad_variables(executor, operation, variables, hide_suggestions=hide)
+        result = executor.execute_operation()
+        if not isinstance(result, ExecutionResult):
+            raise TypeError("a synchronous execution gave no result")
+        if not result.errors:
+            return Outcome({"data": result.data}, Stage.EXECUTE)
+        empty = result.data is None or all(value is None for value in result.data.values())
+        return Outcome(
+            {"errors": field_errors(result.errors, limits), "data": result.data},
+            Stage.EXECUTE,
+            # with some data, and above all after a mutation that succeeded, the client must not repeat the whole
+            unavailable=empty and unavailable(result.errors),
+        )
+
+    def _bad_variables(
+        self,
+        errors: list[GraphQLError],
+        operation: Operation,
+        variables: Mapping[str, Any],
+        *,
+        hide_suggestions: bool,
+    ) -> Outcome:
+        limits = self.rules.limits
+        try:
+            bodies = variable_errors(self.schema, operation.node, variables, limits, hide_suggestions=hide_suggestions)
+        except RecursionError:
+            # only in-process callers get here: a request's JSON is not nested that deep
+            bodies = []
+        return Outcome({"errors": bodies or request_errors(errors, Stage.VARIABLES, limits)}, Stage.VARIABLES)
+
+
+def _refused(stage: Stage, message: str) -> Outcome:
+    return Outcome({"errors": [refused(message, CODES[stage])]}, stage)
+
+
+def _refuse_async_resolvers(schema: GraphQLSchema) -> None:
+    for type_ in schema.type_map.values():
+        if isinstance(type_, GraphQLObjectType) and type_ is not schema.subscription_type:
+            for name, field in type_.fields.items():
+                if inspect.iscoroutinefunction(field.resolve):
+                    raise SchemaError(
+                        f"The resolver of {type_.name}.{name} is an async function; gnj resolves fields in a worker "
+                        "thread without an event loop: make it a plain function"
+                    )
+
+
+def _refuse_awaitable(value: Any) -> TypeGuard[Any]:
+    # graphql-core asks this of everything a resolver returns; raising makes it that field's error
+    if hasattr(value, "__await__"):
+        _raise_awaitable(value)
+    return False
+
+
+def _raise_awaitable(value: Any) -> NoReturn:
+    if inspect.iscoroutine(value):
+        value.close()
+    raise TypeError(f"a resolver returned an awaitable ({type(value).__name__}); resolvers must be plain functions")
+
+
+def _not_async_iterable(_value: Any) -> TypeGuard[Any]:
+    return False
