@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from gnj.api.hooks import Authenticate, Authorize, Guard, Principal
     from gnj.api.http import Route
-    from gnj.graphql.engine import Engine
+    from gnj.graphql.engine import Engine as GraphQLEngine
     from gnj.graphql.limits import Limits
 
 
@@ -69,10 +69,7 @@ class GNJ:
     def queue(self) -> Queue:
         """The core, for those who build on it."""
         if not self._ready:
-            with self._lock:
-                if not self._ready and "embedded" in self.storage.capabilities:
-                    self.storage.migrate()
-                self._ready = True
+            self._prepare()
         return self._queue
 
     def migrate(self) -> None:
@@ -281,7 +278,7 @@ class GNJ:
         self.close()
 
     @cached_property
-    def _engine(self) -> Engine:
+    def _engine(self) -> GraphQLEngine:
         from gnj.api.jobs import build_schema
         from gnj.graphql.engine import Engine
         from gnj.graphql.rules import Rules
@@ -294,6 +291,12 @@ class GNJ:
         from gnj.api.hooks import Guard
 
         return Guard(token=self.settings.token, authenticate=self._authenticate, authorize=self._authorize)
+
+    def _prepare(self) -> None:
+        with self._lock:
+            if "embedded" in self.storage.capabilities:
+                self.storage.migrate()
+            self._ready = True
 
     def _open(self, database: str | Engine | None) -> Storage:
         from gnj.storage import open_storage

@@ -72,9 +72,9 @@ def room(sees: str = "", *, composes: bool = False, **names: str) -> Room:
 
 
 ROOMS = {
-    "gnj": room("gnj.app gnj.queue gnj.worker", composes=True),
+    "gnj": room("gnj.app gnj.queue gnj.settings gnj.worker", composes=True),
     # The types of other packages stand in its signatures (a session, a schema), never in its work.
-    "gnj.app": room("gnj.queue gnj.settings", in_types="sqlalchemy graphql ariadne", composes=True),
+    "gnj.app": room("gnj.queue gnj.settings gnj.worker", in_types="sqlalchemy graphql ariadne", composes=True),
     "gnj.cli": room("gnj.queue", uses="typer rich uvicorn httpx", composes=True),
     "gnj.settings": room("gnj.queue"),
     "gnj.queue": room(uses="croniter"),

@@ -22,7 +22,7 @@ from gnj.queue.storage import Select
 from gnj.queue.where import EVERYTHING, Condition, equal
 
 MAX_LOADED = 50_000
-"""Rows one association may load for all its siblings together: about 100 MB of jobs."""
+"""Rows one association may load for all its siblings together: 46 MB of small jobs."""
 
 
 class Source(Protocol):

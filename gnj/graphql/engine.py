@@ -36,6 +36,7 @@ from gnj.graphql.errors import (
     variable_errors,
     wording,
 )
+from gnj.graphql.items import check_items
 from gnj.graphql.rules import Operation, Rules, check_rows, operations
 from gnj.queue.errors import SchemaError
 
@@ -160,11 +161,12 @@ class Engine:
         context: Any,
     ) -> Outcome:
         limits = self.rules.limits
-        if operation.rows.sized:
-            try:
+        try:
+            if operation.rows.sized:
                 check_rows(operation, variables, limits)
-            except GraphQLError as error:
-                return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+            check_items(self.schema, operation.node, variables, limits)
+        except GraphQLError as error:
+            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
         hide = not self.rules.introspection
         # Not execute(): its executor prepares for @defer and @stream, 10 % of the time of a small mutation.
         executor = Executor.build(

@@ -13,6 +13,7 @@ from gnj.queue.states import (
     BATCH_ENDED,
     BATCH_MOVES,
     PIPELINE_BY_HAND,
+    PIPELINE_ENDED,
     PIPELINE_MOVES,
     STEP_BY_HAND,
     STEP_MOVES,
@@ -55,9 +56,7 @@ def create_batch(unit: Unit, tenant: str, values: Values) -> Batch:
     parents = pipelines.lock(unit, batch_ids=(), pipeline_ids=(pipeline_id,))
     _check_pipeline(parents, tenant, "batch", pipeline_id)
     (batch,) = unit.tx.insert(Batch, [{"tenant": tenant, **values}])
-    if pipeline_id is not None:
-        pipelines.append_step(unit, pipeline_id, batch_id=batch.id)
-    return batch
+    return batch if pipeline_id is None else _appended(unit, pipeline_id, batch)
 
 
 def create_pipeline(unit: Unit, tenant: str, values: Values) -> Pipeline:
@@ -87,15 +86,15 @@ def update_batch(unit: Unit, tenant: str | None, id: int, values: Values) -> Bat
         raise NotFound("batch not found.")
     if new != batch.pipeline_id:
         if batch.status in BATCH_ENDED:
-            raise IllegalTransition("the batch has ended: its pipeline_id cannot change any more")
+            raise IllegalTransition("the batch has ended: its pipeline cannot change any more")
         _check_pipeline(parents, batch.tenant, "batch", new)
+        if any(pipeline.status in PIPELINE_ENDED for pipeline in parents.pipelines.values()):
+            raise IllegalTransition("the pipeline has ended: the batch's pipeline_id cannot change any more")
         pipelines.leave_batch(unit, parents, batch)
     batch = _change(
         unit, batch, values, by_hand(BATCH_MOVES, BATCH_BY_HAND, batch.status, values.get("status", batch.status))
     )
-    if new is not None and new != before.pipeline_id:
-        pipelines.append_step(unit, new, batch_id=batch.id)
-    return batch
+    return batch if new is None or new == before.pipeline_id else _appended(unit, new, batch)
 
 
 def update_pipeline(unit: Unit, tenant: str | None, id: int, values: Values) -> Pipeline:
@@ -112,7 +111,8 @@ def update_step(unit: Unit, tenant: str | None, id: int, values: Values) -> Step
     before = unit.tx.get(Step, id, tenant=tenant)
     if before is None:
         raise NotFound("pipelineStep not found.")
-    _adopt(unit, before.tenant, values.get("pipeline_id", before.pipeline_id), values)
+    members = {name: values.get(name, getattr(before, name)) for name in ("job_id", "batch_id")}
+    _adopt(unit, before.tenant, values.get("pipeline_id", before.pipeline_id), members)
     step = unit.tx.get(Step, id, tenant=tenant, lock=True)
     if step is None:
         raise NotFound("pipelineStep not found.")
@@ -123,6 +123,12 @@ def update_step(unit: Unit, tenant: str | None, id: int, values: Values) -> Step
 
 def _members(unit: Unit, tenant: str, batch: Batch, members: Sequence[Values], status: JobStatus) -> None:
     jobs.create(unit, tenant, [{**member, "batch_id": batch.id, "status": status} for member in members])
+
+
+def _appended(unit: Unit, pipeline_id: int, batch: Batch) -> Batch:
+    """The batch as the next step of a pipeline, which starts it if it had nothing left to do."""
+    pipelines.append_step(unit, pipeline_id, batch_id=batch.id)
+    return unit.tx.get(Batch, batch.id) or batch
 
 
 def _change(unit: Unit, row: RecordT, values: Values, move: Any) -> RecordT:

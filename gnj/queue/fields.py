@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Attribute, Batch, Hold, Job, Pipeline, Record, Step, attributes
+from gnj.queue.model import Attribute, Batch, Hold, Job, Pipeline, Record, Step, attributes, wire_table
 from gnj.queue.retry import Backoff, from_wire
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.values import (
@@ -156,7 +156,7 @@ _CREATE_ONLY: Final = frozenset({"created_at"})
 def created(record: type[Record], values: Mapping[str, Any], spell: Spell = python_name) -> dict[str, Any]:
     """`values` for a new row, checked; an `id` is refused. Raises `InvalidInput`, naming the attribute."""
     if values.get("id") is not None:
-        raise InvalidInput(f"{_table(record)}.id cannot be given: the database makes it")
+        raise InvalidInput(f"{wire_table(record)}.id cannot be given: the database makes it")
     return _checked(record, {k: v for k, v in values.items() if k != "id"}, spell, create=True)
 
 
@@ -173,8 +173,8 @@ def _checked(record: type[Record], values: Mapping[str, Any], spell: Spell, *, c
             continue
         attribute, check = known.get(name), checks.get(name)
         if attribute is None:
-            raise InvalidInput(f"{_table(record)} has no attribute {shown(name)}")
-        what = f"{_table(record)}.{spell(attribute)}"
+            raise InvalidInput(f"{wire_table(record)} has no attribute {shown(name)}")
+        what = f"{wire_table(record)}.{spell(attribute)}"
         if check is None:
             raise InvalidInput(f"{what} cannot be set")
         if value is not None:
@@ -184,7 +184,3 @@ def _checked(record: type[Record], values: Mapping[str, Any], spell: Spell, *, c
         elif not (create and name == "created_at"):
             raise InvalidInput(f"notNull Violation: {what} cannot be null")
     return result
-
-
-def _table(record: type[Record]) -> str:
-    return {Step: "pipelineStep", Hold: "jobHoldType"}.get(record, record.__name__.lower())

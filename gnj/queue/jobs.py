@@ -33,6 +33,7 @@ from gnj.queue.states import (
     PIPELINE_ENDED,
     JobStatus,
     Move,
+    PipelineStatus,
     by_hand,
 )
 from gnj.queue.storage import Settlement
@@ -80,7 +81,7 @@ def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[J
         if new:
             _join(unit, parents, job)
             unit.ready = unit.ready or job.status is JobStatus.QUEUED
-    return [job for job, _ in stored]
+    return [_joined(unit, parents, job) if new else job for job, new in stored]
 
 
 def update(unit: Unit, tenant: str | None, change: Update) -> Job:
@@ -101,7 +102,9 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
         if job.cancel_seen:
             raise CancelPending
         values["cancel_seen"] = True
-    return _apply(unit, parents, job, _edits(unit, job, values, merge=change.merge), move, error=change.error)
+    edits = _edits(unit, job, values, merge=change.merge)
+    _check_open(parents, job, edits)
+    return _apply(unit, parents, job, edits, move, error=change.error)
 
 
 def succeed_quickly(unit: Unit, ends: Sequence[tuple[int, int, Json]]) -> list[Job | None]:
@@ -244,7 +247,7 @@ def _apply(
     if after.status in JOB_ENDED and job.status not in JOB_ENDED:
         pipelines.member_ended(unit, parents, after)
     unit.ready = unit.ready or (after.status is JobStatus.QUEUED and job.status is not JobStatus.QUEUED)
-    return after
+    return _joined(unit, parents, after)
 
 
 def _moved(unit: Unit, job: Job, move: Move) -> dict[str, Any]:
@@ -273,7 +276,7 @@ def _edits(unit: Unit, job: Job, values: Mapping[str, Any], *, merge: bool) -> d
         if same_json(new, job.progress):
             del changes["progress"]
     if job.status in JOB_ENDED and (settled := [name for name in _UNTIL_ENDED if name in changes]):
-        raise IllegalTransition(f"the job has ended: its {settled[0]} cannot change any more")
+        raise IllegalTransition(f"the job has ended: its {settled[0].removesuffix('_id')} cannot change any more")
     if "start_after" in changes and job.status is JobStatus.QUEUED:
         changes["due_at"] = changes["start_after"]
     return changes
@@ -321,6 +324,22 @@ def _check_parents(parents: Parents, tenant: str, values: Mapping[str, Any]) -> 
             raise InvalidInput(f'insert or update on table "job" violates foreign key constraint "{key}"')
 
 
+def _check_open(parents: Parents, job: Job, edits: Mapping[str, Any]) -> None:
+    """Refuses other parents where the old or the new one has ended (point 16).
+
+    A batch of its own is no such end for who joins it: it goes on, as with a new job (`_join`).
+    """
+    for name, found, ended in (
+        ("batch_id", parents.batches, BATCH_ENDED),
+        ("pipeline_id", parents.pipelines, PIPELINE_ENDED),
+    ):
+        if name not in edits:
+            continue
+        left: Any = found.get(getattr(job, name) or 0)
+        if (left is not None and left.status in ended) or _closed(parents, {name: edits[name]}):
+            raise IllegalTransition(f"the {name.removesuffix('_id')} has ended: the job's {name} cannot change any more")
+
+
 def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parents) -> dict[str, Any]:
     """The whole row of a job to be: its status, and the stamps that status has (section 6; section 0, point 4)."""
     row = {"tenant": tenant, **values}
@@ -359,6 +378,14 @@ def _join(unit: Unit, parents: Parents, job: Job, before: Job | None = None) -> 
         batch = parents.batches[job.batch_id]
         if batch.status in BATCH_ENDED and batch.pipeline_id is None and job.status not in JOB_ENDED:
             unit.tx.move(type(batch), [batch.id], BATCH_ENDED, BATCH_MOVES["reopen"].changes(batch.status))
+
+
+def _joined(unit: Unit, parents: Parents, job: Job) -> Job:
+    """The job as it is after it was put into its parents: a pipeline that had nothing left to do has queued it."""
+    pipeline = parents.pipelines.get(job.pipeline_id or 0)
+    if job.status is not JobStatus.PLANNED or pipeline is None or pipeline.status is not PipelineStatus.PROCESSING:
+        return job
+    return unit.tx.get(Job, job.id) or job
 
 
 def _staying(job: Job, after: Job) -> Job:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Kind, Record, attributes, by_wire
+from gnj.queue.model import Kind, Record, attributes, by_wire, wire_table
 from gnj.queue.values import check_int, shown
 from gnj.queue.where import EVERYTHING, And, Condition, Where, parse
 
@@ -55,7 +55,7 @@ def _order(record: type[Record], parts: Sequence[tuple[str, bool]], *, wire: boo
     result = []
     for name, descending in parts:
         attribute = known.get(name)
-        table = record.__name__.lower()
+        table = wire_table(record)
         if attribute is None:
             association, dot, _ = name.partition(".")
             if dot:

@@ -236,6 +236,11 @@ def by_wire(record: type[Record]) -> Mapping[str, Attribute]:
     return _by_wire(typing.cast(Hashable, record))
 
 
+def wire_table(record: type[Record]) -> str:
+    """What the faces, and the messages they pass on, call a record."""
+    return {Step: "pipelineStep", Hold: "jobHoldType", JobAttempt: "jobAttempt"}.get(record, record.__name__.lower())
+
+
 @cache
 def _attributes(record: Any) -> Mapping[str, Attribute]:
     hints = typing.get_type_hints(record, include_extras=True)

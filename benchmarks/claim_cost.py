@@ -1,0 +1,203 @@
+"""What a claim costs, in units that no other load on the machine changes: blocks read on PostgreSQL, VM steps on SQLite.
+
+    python benchmarks/claim_cost.py                                    # a temporary SQLite file
+    python benchmarks/claim_cost.py --database postgresql://host/empty  # tables are made and dropped there
+
+Each row of the table is a queue with a backlog and the cost of one claim from it, also as a multiple of the cost where
+only 1,000 jobs wait. On PostgreSQL each is measured without statistics (freshly filled), after ANALYZE, and with
+prepared plans that were made for any parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+
+from gnj.queue.model import Hold
+from gnj.queue.states import JOB_MOVES, JobStatus
+from gnj.queue.storage import Rows
+from gnj.storage.sql import SqlStorage
+
+CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
+TWENTY = tuple(f"t{n}" for n in range(20))
+PLANS = ("no statistics", "analyzed", "generic plans")
+PREFIX = "gnj_cost_"
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Jobs that wait, from the first on in the order of claims, and the types that are asked for.
+
+    Args:
+        name: What stands in the table.
+        types: The types asked for; 1,000 free jobs are spread over `free`, behind the rest.
+        rows: How many jobs stand before them, their types, and whether they are delayed.
+        held: A type held for all tenants.
+    """
+
+    name: str
+    types: tuple[str, ...] = ("t0",)
+    free: tuple[str, ...] = ("t0",)
+    rows: int = 0
+    before: tuple[str, ...] = ("t0",)
+    delayed: bool = False
+    held: str | None = None
+
+
+SMALL = Backlog("1,000 queued")
+SMALL_20 = Backlog("1,000 queued of 20 types, all asked for", types=TWENTY, free=TWENTY)
+
+
+def backlogs(rows: int) -> list[tuple[Backlog, Backlog]]:
+    """The backlogs of so many rows, each with the small one it is compared with."""
+    n = f"{rows:,}"
+    others = tuple(f"o{i}" for i in range(20))
+    return [
+        (SMALL, SMALL),
+        (Backlog(f"{n} queued", rows=rows), SMALL),
+        (Backlog(f"{n} delayed first", rows=rows, delayed=True), SMALL),
+        (Backlog(f"{n} of other types first", rows=rows, before=others), SMALL),
+        (Backlog(f"{n} held first", ("held", "t0"), rows=rows, before=("held",), held="held"), SMALL),
+        (SMALL_20, SMALL_20),
+        (Backlog(f"{n} of 20 types, all asked for", TWENTY, TWENTY, rows, TWENTY), SMALL_20),
+        (Backlog(f"{n} of other types first, 20 asked for", TWENTY, ("t7",), rows, others), SMALL_20),
+    ]
+
+
+class _Over(Exception):
+    """Takes a measured claim back."""
+
+
+def fill(storage: SqlStorage, backlog: Backlog) -> None:
+    """Fills an empty database: by SQL of its own, since 100,000 jobs one by one take a while."""
+    job = storage.tables.name(storage.tables.job)
+    postgresql = storage.dialect.name == "postgresql"
+    now, later = ("now()", "now() + interval '1 day'") if postgresql else ("0", "9999999999999")
+    with storage.begin() as tx:
+        for count, types, delayed in ((backlog.rows, backlog.before, backlog.delayed), (1000, backlog.free, False)):
+            series = (
+                f"SELECT n FROM generate_series(1, {count}) AS s(n)"
+                if postgresql
+                else f"WITH RECURSIVE s(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM s WHERE n < {count}) SELECT n FROM s"
+            )
+            names = " ".join(f"WHEN {i} THEN '{name}'" for i, name in enumerate(types))
+            if count:
+                tx.connection.execute(  # type: ignore[attr-defined]
+                    text(
+                        f"INSERT INTO {job} (type, input, due_at, start_after, created_at, updated_at, priority_level) "
+                        f"SELECT CASE n % {len(types)} {names} END, '[1]', {later if delayed else 'NULL'}, NULL, {now}, {now}, "
+                        f"n % 3 FROM ({series}) AS s"
+                    )
+                )
+    if backlog.held is not None:
+        storage.insert(Hold, [{"type": backlog.held}])
+
+
+def cost(storage: SqlStorage, backlog: Backlog, limit: int) -> int:
+    """What one claim costs, the promotion of due jobs included. The claim is taken back."""
+    measured = -1
+    try:
+        with storage.begin() as tx:
+            before = _spent(storage, tx)
+            jobs = tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
+            measured = _spent(storage, tx) - before
+            assert len(jobs) == limit, (backlog.name, len(jobs))
+            raise _Over
+    except _Over:
+        return measured
+
+
+def _spent(storage: SqlStorage, tx: Rows) -> int:
+    if storage.dialect.name == "sqlite":
+        return int(storage.engine.info_steps[0])  # type: ignore[attr-defined]
+    sql = "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relname LIKE :name"
+    found: int = tx.connection.execute(text(sql), {"name": f"{PREFIX}%"}).scalar_one()  # type: ignore[attr-defined]
+    return found
+
+
+@contextmanager
+def opened(url: str, plans: str) -> Iterator[SqlStorage]:
+    """An empty, migrated storage that counts; its tables are dropped at the end."""
+    engine = _engine(url, generic=plans == "generic plans")
+    storage = SqlStorage(engine, prefix=PREFIX)
+    try:
+        storage.migrate()
+        with storage.begin() as tx:
+            if storage.dialect.name == "postgresql":
+                job = storage.tables.name(storage.tables.job)
+                tx.connection.execute(text(f"ALTER TABLE {job} SET (autovacuum_enabled = off)"))  # type: ignore[attr-defined]
+        yield storage
+    finally:
+        storage.tables.metadata.drop_all(engine)
+        with engine.begin() as connection:
+            connection.execute(text(f"DROP TABLE IF EXISTS {storage.tables.version_table}"))
+        engine.dispose()
+
+
+def _engine(url: str, *, generic: bool) -> Engine:
+    parts = make_url(url)
+    if parts.get_backend_name() == "sqlite":
+        engine = create_engine(parts)
+        steps = [0]
+        engine.info_steps = steps  # type: ignore[attr-defined]
+
+        def count() -> int:
+            steps[0] += 10
+            return 0
+
+        event.listen(engine, "connect", lambda raw, _: raw.set_progress_handler(count, 10))
+        return engine
+    # as a host would make it; prepared at once, with plans for any parameters
+    options = "-c plan_cache_mode=force_generic_plan" if generic else ""
+    arguments = {"prepare_threshold": 0 if generic else None, "options": options}
+    return create_engine(parts.set(drivername="postgresql+psycopg"), connect_args=arguments)
+
+
+def measured(url: str, backlog: Backlog, limits: tuple[int, ...], plans: str) -> list[int]:
+    """The cost of a claim of each limit, from one backlog."""
+    with opened(url, plans) as storage:
+        if plans == "generic plans":
+            # made while the tables are empty, as in a queue that has just been set up
+            for limit in limits:
+                with storage.begin() as tx:
+                    tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
+        fill(storage, backlog)
+        if plans == "analyzed" and storage.dialect.name == "postgresql":
+            with storage.engine.begin() as connection:
+                connection.execute(text("ANALYZE"))
+        for limit in limits:
+            cost(storage, backlog, limit)  # sets hint bits, fills caches
+        return [cost(storage, backlog, limit) for limit in limits]
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--database", help="the URL of an empty database; a temporary SQLite file unless given")
+    parser.add_argument("--rows", type=int, default=100_000, help="jobs of the large backlogs")
+    arguments = parser.parse_args()
+    limits = (1, 10)
+    with tempfile.TemporaryDirectory() as directory:
+        url = arguments.database or f"sqlite:///{Path(directory) / 'cost.db'}"
+        sqlite = make_url(url).get_backend_name() == "sqlite"
+        unit = "VM steps" if sqlite else "blocks"
+        for plans in PLANS[:1] if sqlite else PLANS:
+            print(f"\n{unit} per claim{'' if sqlite else ', ' + plans}")
+            print(f"{'':55}{'1 job':>8}{'':>7}{'10 jobs':>10}")
+            small: dict[str, list[int]] = {}
+            for backlog, reference in backlogs(arguments.rows):
+                costs = measured(url, backlog, limits, plans)
+                small.setdefault(backlog.name, costs)
+                cells = (f"{c:>8,} x{c / s:<5.1f}" for c, s in zip(costs, small[reference.name], strict=True))
+                print(f"{backlog.name:55}{'  '.join(cells)}")
+
+
+if __name__ == "__main__":
+    main()

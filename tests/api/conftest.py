@@ -1,0 +1,159 @@
+"""One jobs API over each storage, and what looks at it from both sides."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from graphql import GraphQLSchema
+
+from gnj.api.hooks import Principal
+from gnj.api.jobs import build_schema, context
+from gnj.graphql.engine import Engine
+from gnj.queue.model import RECORDS
+from gnj.queue.service import Queue
+from gnj.queue.storage import Select, Storage
+from gnj.storage.memory import MemoryStorage
+from gnj.storage.sql import SqlStorage
+from tests import databases
+
+
+class CountedRows:
+    """Passes everything on, and counts it by name."""
+
+    def __init__(self, rows: Any, calls: Counter[str]) -> None:
+        self._rows = rows
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        self._calls[name] += 1
+        return getattr(self._rows, name)
+
+
+class CountedStorage(Storage):
+    """Another storage, every call of whose transactions is counted."""
+
+    def __init__(self, inner: Storage) -> None:
+        self.inner = inner
+        self.calls: Counter[str] = Counter()
+        self.capabilities = inner.capabilities
+
+    @contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[Any]:
+        with self.inner.begin(write=write) as rows:
+            yield CountedRows(rows, self.calls)
+
+    def bind(self, connection: Any) -> Any:
+        return self.inner.bind(connection)
+
+    def migrate(self) -> None:
+        self.inner.migrate()
+
+    def check(self) -> None:
+        self.inner.check()
+
+    def listen(self, wake: Any) -> Any:
+        return self.inner.listen(wake)
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Api:
+    """The jobs API without a transport."""
+
+    def __init__(self, storage: Storage, engine: Engine) -> None:
+        self.storage = CountedStorage(storage)
+        self.queue = Queue(self.storage, lease=60.0)
+        self.engine = engine
+
+    def run(self, query: str, tenant: str = "", **variables: Any) -> dict[str, Any]:
+        """The response to an operation."""
+        found = context(self.queue, Principal("tester", tenant))
+        return self.engine.execute(query, variables, context=found).body
+
+    def get(self, query: str, tenant: str = "", **variables: Any) -> Any:
+        """The value of the only root field of an operation that must succeed."""
+        body = self.run(query, tenant, **variables)
+        assert "errors" not in body, body
+        (value,) = body["data"].values()
+        return value
+
+    def refuse(self, query: str, tenant: str = "", **variables: Any) -> tuple[str, str]:
+        """Message and code of the one error of an operation, which must have changed nothing."""
+        before = self.rows()
+        body = self.run(query, tenant, **variables)
+        assert len(body.get("errors", ())) == 1, body
+        assert not any((body.get("data") or {}).values()), body
+        assert self.rows() == before
+        assert self.run("{ jobCount }").keys() == {"data"}
+        error = body["errors"][0]
+        return error["message"], error["extensions"]["code"]
+
+    def rows(self) -> dict[str, list[Any]]:
+        """Everything that is stored."""
+        return {name: self.storage.inner.find(kind, Select(deleted=True)) for name, kind in RECORDS.items()}
+
+    def create(self, type: str = "mail", tenant: str = "", **fields: Any) -> Any:
+        """A job, made over the API."""
+        text = "mutation($job: jobInput!) { jobCreate(job: $job) { id status attempt batchId pipelineId } }"
+        return self.get(text, tenant, job={"type": type, **fields})
+
+    def claim(self, type: str = "mail", tenant: str = "") -> Any:
+        """A job, acquired over the API."""
+        text = "mutation($types: [String!]!) { acquireJob(typeList: $types) { id attempt status } }"
+        return self.get(text, tenant, types=[type])
+
+    def update(self, **fields: Any) -> Any:
+        """A job, changed over the API."""
+        text = "mutation($job: jobInput!) { jobUpdate(job: $job) { id status attempt output failures } }"
+        return self.get(text, job=fields)
+
+    def counted(self, query: str, **variables: Any) -> tuple[Any, Counter[str]]:
+        """What `get` gives, and the calls that reached the storage for it."""
+        self.storage.calls.clear()
+        value = self.get(query, **variables)
+        return value, Counter(self.storage.calls)
+
+
+@pytest.fixture(scope="session")
+def schema() -> GraphQLSchema:
+    return build_schema()
+
+
+@pytest.fixture(scope="session")
+def engine(schema: GraphQLSchema) -> Engine:
+    return Engine(schema)
+
+
+@pytest.fixture(scope="session")
+def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Storage, Callable[[], None]]]:
+    """A SQLite storage, and what empties it. One for all tests: to make and migrate another takes 0.1 s."""
+    directory = tmp_path_factory.mktemp("api")
+    storage = SqlStorage(databases.sqlite_database(directory))
+    storage.migrate()
+    used = sqlite3.connect(directory / "gnj.sqlite")
+    empty = sqlite3.connect(":memory:")
+    used.backup(empty)
+    yield storage, lambda: empty.backup(used)
+    storage.close()
+    used.close()
+    empty.close()
+
+
+@pytest.fixture(
+    params=[
+        pytest.param("memory", marks=pytest.mark.backend("memory")),
+        pytest.param("sqlite", marks=pytest.mark.backend("sqlite")),
+    ]
+)
+def api(request: pytest.FixtureRequest, engine: Engine) -> Api:
+    if request.param == "memory":
+        return Api(MemoryStorage(), engine)
+    storage, empty = request.getfixturevalue("sqlite")
+    empty()
+    return Api(storage, engine)
