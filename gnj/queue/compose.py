@@ -89,7 +89,7 @@ def update_batch(unit: Unit, tenant: str | None, id: int, values: Values) -> Bat
             raise IllegalTransition("the batch has ended: its pipeline cannot change any more")
         _check_pipeline(parents, batch.tenant, "batch", new)
         if any(pipeline.status in PIPELINE_ENDED for pipeline in parents.pipelines.values()):
-            raise IllegalTransition("the pipeline has ended: the batch's pipeline_id cannot change any more")
+            raise IllegalTransition("the pipeline has ended: the batch's pipeline cannot change any more")
         pipelines.leave_batch(unit, parents, batch)
     batch = _change(
         unit, batch, values, by_hand(BATCH_MOVES, BATCH_BY_HAND, batch.status, values.get("status", batch.status))

@@ -107,21 +107,25 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
     return _apply(unit, parents, job, edits, move, error=change.error)
 
 
-def succeed_quickly(unit: Unit, ends: Sequence[tuple[int, int, Json]]) -> list[Job | None]:
-    """Ends claims (id, attempt, output) successfully, in one statement; None for each that is over.
+def succeed_together(unit: Unit, ends: Sequence[tuple[Job, Json]]) -> list[Job | None]:
+    """Ends claims successfully, with these outputs, in one statement; None for each that is over. Parents settle once.
 
-    Only for jobs without batch and pipeline: raises `Conflict` when one has acquired a parent since it was claimed.
+    Raises `Conflict` when a job was given other parents since it was claimed, which are therefore not locked.
     """
-    move = JOB_MOVES["succeed"]
-    base = move.changes(JobStatus.PROCESSING)
+    batch_ids = {claim.batch_id for claim, _ in ends}
+    pipeline_ids = {claim.pipeline_id for claim, _ in ends}
+    parents = pipelines.lock(unit, batch_ids=batch_ids, pipeline_ids=pipeline_ids)
+    base = JOB_MOVES["succeed"].changes(JobStatus.PROCESSING)
     done = unit.tx.settle(
         [
-            Settlement(id, attempt, JOB_CLAIMED, base if output is None else {**base, "output": output})
-            for id, attempt, output in ends
+            Settlement(claim.id, claim.attempt, JOB_CLAIMED, base if output is None else {**base, "output": output})
+            for claim, output in ends
         ]
     )
-    if any(job is not None and (job.batch_id is not None or job.pipeline_id is not None) for job in done):
+    ended = [job for job in done if job is not None]
+    if any(job.batch_id not in batch_ids or job.pipeline_id not in pipeline_ids for job in ended):
         raise Conflict
+    pipelines.members_succeeded(unit, parents, ended)
     return done
 
 
@@ -244,6 +248,7 @@ def _apply(
     if any(getattr(after, name) != getattr(job, name) for name in _PARENTS):
         pipelines.leave(unit, parents, _staying(job, after))
         _join(unit, parents, after, before=job)
+        parents = pipelines.lock(unit, batch_ids=parents.batches, pipeline_ids=parents.pipelines)  # as they are by now
     if after.status in JOB_ENDED and job.status not in JOB_ENDED:
         pipelines.member_ended(unit, parents, after)
     unit.ready = unit.ready or (after.status is JobStatus.QUEUED and job.status is not JobStatus.QUEUED)
@@ -337,7 +342,8 @@ def _check_open(parents: Parents, job: Job, edits: Mapping[str, Any]) -> None:
             continue
         left: Any = found.get(getattr(job, name) or 0)
         if (left is not None and left.status in ended) or _closed(parents, {name: edits[name]}):
-            raise IllegalTransition(f"the {name.removesuffix('_id')} has ended: the job's {name} cannot change any more")
+            parent = name.removesuffix("_id")
+            raise IllegalTransition(f"the {parent} has ended: the job's {parent} cannot change any more")
 
 
 def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parents) -> dict[str, Any]:

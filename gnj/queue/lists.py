@@ -37,7 +37,9 @@ def order(record: type[Record], names: Sequence[str]) -> tuple[tuple[str, bool],
     """An order in Python: attribute names, with a minus for descending: `("-priority", "id")`."""
     if isinstance(names, str):
         names = (names,)
-    return _order(record, [(n.removeprefix("-"), n.startswith("-")) for n in map(str, names)], wire=False)
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f"order must be a list of attribute names, not {shown(names)}")
+    return _order(record, [(n.removeprefix("-"), n.startswith("-")) for n in names], wire=False)
 
 
 def wire_order(record: type[Record], text: str) -> tuple[tuple[str, bool], ...]:

@@ -117,7 +117,8 @@ def leave(unit: Unit, parents: Parents, job: Job) -> None:
     """Takes a job that goes elsewhere out of its parents: its step is dropped, and what waited for it goes on."""
     if job.pipeline_id is not None and (pipeline := parents.pipelines.get(job.pipeline_id)):
         _drop(unit, pipeline, steps_of(unit, job))
-    batch = parents.batches.get(job.batch_id) if job.batch_id is not None else None
+    # read again: the pipeline may have gone on to it
+    batch = unit.tx.get(Batch, job.batch_id) if job.batch_id is not None else None
     if batch and batch.status is BatchStatus.PROCESSING:
         _batch_settled(unit, parents, batches.review(unit, batch))
 
@@ -142,6 +143,16 @@ def member_ended(unit: Unit, parents: Parents, job: Job) -> None:
         _batch_settled(unit, parents, settled)
     if job.pipeline_id is not None and (pipeline := parents.pipelines.get(job.pipeline_id)):
         _step_ended(unit, pipeline, steps_of(unit, job), broken=broken)
+
+
+def members_succeeded(unit: Unit, parents: Parents, jobs: Sequence[Job]) -> None:
+    """`member_ended` for many jobs that are all successful: each batch is looked at once."""
+    for batch_id in sorted({job.batch_id for job in jobs if job.batch_id is not None}):
+        if batch := parents.batches.get(batch_id):
+            _batch_settled(unit, parents, batches.review(unit, batch))
+    for job in jobs:
+        if job.pipeline_id is not None and (pipeline := parents.pipelines.get(job.pipeline_id)):
+            _step_ended(unit, pipeline, steps_of(unit, job), broken=False)
 
 
 def reopen(unit: Unit, parents: Parents, job: Job) -> None:

@@ -193,18 +193,22 @@ class Queue:
     def heartbeats(
         self, claims: Sequence[tuple[int, int]], *, lease: float | None = None, tenant: str | None = None
     ) -> list[Job | None]:
-        """Renews claims (id, attempt); None in the place of each that is over."""
+        """Renews claims (id, attempt), for the lease each was given unless `lease` says another; None where one is over."""
         if len(claims) > MAX_CLAIM:
             raise InvalidInput(f"at most {MAX_CLAIM:,} claims can be renewed at once, not {len(claims):,}")
         tokens = [(check_int(id, "id"), check_int(attempt, "attempt")) for id, attempt in claims]
-        seconds = self.lease_of(lease)
+        seconds = None if lease is None else self.lease_of(lease)
 
         def command(unit: Unit) -> list[Job | None]:
-            if tenant is None:
+            if tenant is None and seconds is not None:
                 return unit.tx.renew(tokens, seconds)
             mine = Select(equal(Job, id=tuple({id for id, _ in tokens})))
-            own = {job.id for job in unit.tx.find(Job, mine, tenant=tenant)}
-            return unit.tx.renew([(id if id in own else 0, attempt) for id, attempt in tokens], seconds)
+            leases = {job.id: seconds or job.lease or self.lease for job in unit.tx.find(Job, mine, tenant=tenant)}
+            renewed: dict[tuple[int, int], Job | None] = {}
+            for each in sorted(set(leases.values())):
+                alike = [token for token in tokens if leases.get(token[0]) == each]
+                renewed.update(zip(alike, unit.tx.renew(alike, each), strict=True))
+            return [renewed.get(token) for token in tokens]
 
         return self.run(command) if tokens else []
 
@@ -237,7 +241,7 @@ class Queue:
     def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
         """Ends many claims, each on its own: the job, or the error (`LeaseLost` …) in its place.
 
-        Successes of jobs without batch and pipeline share one statement and one commit.
+        Successes share one statement and one commit, and so does what their batches and pipelines do about them.
         """
         results: list[Job | GnjError | None] = [None] * len(outcomes)
         checked: list[tuple[int, Outcome]] = []
@@ -246,13 +250,13 @@ class Queue:
                 checked.append((place, replace(outcome, output=check_json(outcome.output, "output"))))
             except GnjError as error:
                 results[place] = error
-        quick = [(place, outcome) for place, outcome in checked if _is_quick(outcome)]
-        for (place, _), job in zip(quick, self._quickly([outcome for _, outcome in quick]), strict=True):
+        succeeded = [(place, outcome) for place, outcome in checked if outcome.status is JobStatus.SUCCESSFUL]
+        for (place, _), job in zip(succeeded, self._together([outcome for _, outcome in succeeded]), strict=True):
             results[place] = job
         for place, outcome in checked:
             if results[place] is None:
                 try:
-                    results[place] = self._slowly(outcome)
+                    results[place] = self._alone(outcome)
                 except GnjError as error:
                     results[place] = error
         return [result for result in results if result is not None]
@@ -348,7 +352,7 @@ class Queue:
         owner = _check_tenant(tenant)
         rows = [
             [_new_values(job, owner) for job in step]
-            if isinstance(step, Sequence) and not isinstance(step, str)
+            if isinstance(step, (list, tuple))
             else _new_values(step, owner)
             for step in steps
         ]
@@ -398,12 +402,12 @@ class Queue:
 
     # The way through --------------------------------------------------------------------------------------------------
 
-    def run(self, command: Callable[[Unit], T]) -> T:
+    def run(self, command: Callable[[Unit], T], *, tries: int = _TRIES) -> T:
         """Runs a command in a transaction and wakes those who wait for work after its commit.
 
-        A conflict with another transaction is tried again, at most 8 times in all.
+        A conflict with another transaction is tried again, `tries` times in all.
         """
-        tries = 1
+        done = 1
         while True:
             try:
                 with self.storage.begin() as tx:
@@ -412,11 +416,11 @@ class Queue:
                     if unit.ready:
                         tx.signal()
             except Conflict:
-                if tries == _TRIES:
+                if done == tries:
                     raise
                 # apart from each other, so that two that collided do not collide again
-                time.sleep(self._random.random() * 0.002 * 2**tries)
-                tries += 1
+                time.sleep(self._random.random() * 0.002 * 2**done)
+                done += 1
                 continue
             if unit.ready:
                 self.wake.set()
@@ -444,17 +448,16 @@ class Queue:
             raise result
         return result
 
-    def _quickly(self, outcomes: Sequence[Outcome]) -> list[Job | None]:
+    def _together(self, outcomes: Sequence[Outcome]) -> list[Job | None]:
         if not outcomes:
             return []
-        ends = [(outcome.claim.id, outcome.claim.attempt, outcome.output) for outcome in outcomes]
+        ends = [(outcome.claim, outcome.output) for outcome in outcomes]
         try:
-            with self.storage.begin() as tx:
-                return jobs.succeed_quickly(Unit(tx, self.lease, self._random.random), ends)
-        except Conflict:
+            return self.run(lambda unit: jobs.succeed_together(unit, ends), tries=1)
+        except Conflict:  # alone, each finds the parents it has now
             return [None] * len(outcomes)
 
-    def _slowly(self, outcome: Outcome) -> Job:
+    def _alone(self, outcome: Outcome) -> Job:
         values = {"status": outcome.status}
         if outcome.output is not None:
             values["output"] = outcome.output
@@ -483,11 +486,6 @@ class Queue:
             offset=lists.offset(offset),
         )
         return self.storage.find(kind, select, tenant=tenant)
-
-
-def _is_quick(outcome: Outcome) -> bool:
-    alone = outcome.claim.batch_id is None and outcome.claim.pipeline_id is None
-    return alone and outcome.status is JobStatus.SUCCESSFUL
 
 
 def _with_type(values: dict[str, Any]) -> dict[str, Any]:

@@ -123,7 +123,10 @@ class Rows(Protocol):
         """`move` for every row, not soft-deleted, that meets `where`; how many moved."""
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
-        """Applies each settlement that still applies; the job as it then is, or None where it did not apply, in order."""
+        """Applies each settlement that still applies; the job as it then is, or None where it did not apply, in order.
+
+        A `unique_id` among the changes that another job of the tenant has: `Duplicate` is raised.
+        """
 
     def claim(
         self,
@@ -175,7 +178,8 @@ class Storage(ABC):
 
     capabilities: frozenset[str] = frozenset()
     """What this storage can do beyond the protocol: "durable" (survives the process), "processes" (shared by several),
-    "concurrent_claims" (claims do not wait for each other), "notify" (wakes other processes), "connections" (`bind`)."""
+    "concurrent_claims" (claims do not wait for each other), "notify" (wakes other processes), "connections" (`bind`),
+    "embedded" (needs no server, and nobody but gnj to migrate it: that is done on first use)."""
 
     @abstractmethod
     def begin(self, *, write: bool = True) -> AbstractContextManager[Rows]:

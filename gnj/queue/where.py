@@ -463,10 +463,15 @@ def _comparable(value: object, other: object) -> bool:
 
 @lru_cache(maxsize=256)
 def _like(pattern: str, *, ignore_case: bool) -> re.Pattern[str]:
-    parts = re.findall(r"\\.|.", pattern, re.DOTALL)
-    text = "".join(
-        ".*" if part == "%" else "." if part == "_" else re.escape(part[1:] if len(part) == 2 else part)
-        for part in parts
-    )
+    pieces = [""]
+    for part in re.findall(r"\\.|.", pattern, re.DOTALL):
+        if part == "%":
+            pieces.append("")
+        else:
+            pieces[-1] += "." if part == "_" else re.escape(part[-1])
+    text, *others = pieces
+    if others:
+        # What stands between two % is looked for once, from left to right: to go back would take n ** (number of %) steps.
+        text += "".join(f"(?>.*?{piece})" for piece in others[:-1]) + f".*{others[-1]}"
     # ASCII with IGNORECASE folds a-z only, as every storage does
     return re.compile(f"(?{'sai' if ignore_case else 's'}:{text})")

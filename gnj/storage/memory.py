@@ -17,7 +17,7 @@ from functools import cache
 from itertools import count
 from typing import Any, TypeAlias, cast
 
-from gnj.queue.clock import After, Clock, system_clock
+from gnj.queue.clock import NOW, After, Clock, system_clock
 from gnj.queue.errors import Duplicate, StorageUnavailable
 from gnj.queue.holds import ALL_TYPES
 from gnj.queue.model import RECORDS, Hold, Job, Kind, Record, RecordT, attributes
@@ -35,6 +35,8 @@ class MemoryStorage(Storage):
     Args:
         clock: Gives the present; the host's clock unless given.
     """
+
+    capabilities = frozenset({"embedded"})
 
     def __init__(self, clock: Clock = system_clock) -> None:
         self.clock = clock
@@ -149,8 +151,12 @@ class _MemoryRows:
     def edit(self, kind: type[RecordT], ids: Sequence[int], changes: Changes) -> list[RecordT]:
         rows = [row for id in sorted(set(ids)) if (row := self._row(kind, id))]
         key = changes.get("unique_id")
-        if key is not None and any(taken.id != row.id for row in rows if (taken := self._having(key, row.tenant))):
-            raise Duplicate
+        if key is not None:
+            taken = (self._having(key, row.tenant) for row in rows)
+            if len({row.tenant for row in rows}) < len(rows) or any(
+                job is not None and job.id != row.id for row, job in zip(rows, taken, strict=True)
+            ):
+                raise Duplicate
         return [self._write(row, changes) for row in rows]
 
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
@@ -237,21 +243,14 @@ class _MemoryRows:
     def _new(self, kind: type[RecordT], values: Changes) -> RecordT:
         id = next(self._storage._ids[kind])
         now = self.now()
-        row = kind(
-            **{
-                **_defaults(cast("Hashable", kind)),
-                "created_at": now,
-                "updated_at": now,
-                **_resolved(kind, values, now),
-                "id": id,
-            }
-        )
+        whole = {**_defaults(cast("Hashable", kind)), "created_at": NOW, "updated_at": NOW, **values}
+        row = kind(**{**_resolved(kind, whole, now), "id": id})
         self._storage._put(kind, id, row)
         return _copy(row)
 
     def _write(self, row: RecordT, changes: Changes) -> RecordT:
         now = self.now()
-        after = replace(row, **{"updated_at": now, **_resolved(type(row), changes, now, row)})
+        after = replace(row, **_resolved(type(row), {"updated_at": NOW, **changes}, now, row))
         self._storage._put(type(row), row.id, after)
         return _copy(after)
 
@@ -263,7 +262,12 @@ class _MemoryRows:
             and settlement.attempt in (None, job.attempt)
             and (not settlement.expired or _expired(job, self.now()))
         )
-        return self._write(job, settlement.changes) if job is not None and applies else None
+        if job is None or not applies:
+            return None
+        taken = self._having(settlement.changes.get("unique_id"), job.tenant)
+        if taken is not None and taken.id != job.id:
+            raise Duplicate
+        return self._write(job, settlement.changes)
 
     def _having(self, key: str | None, tenant: str) -> Job | None:
         if key is None:

@@ -1,0 +1,64 @@
+"""Bringing a database up to this version, with Alembic as a library: revisions are functions of (op, tables)."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Final
+
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, func, select, text
+
+from gnj.queue.errors import DatabaseTooNew, NotMigrated
+from gnj.storage.sql.schema import Tables
+
+_SCRIPTS: Final = Path(__file__).parent / "migrations"
+_LOCK: Final = 0x676E6A
+"""The first half of the advisory lock's key; the second tells tables of other names apart."""
+
+
+def upgrade(connection: Connection, tables: Tables) -> None:
+    """Runs the migrations that are missing, in the transaction that has begun on `connection`.
+
+    Whoever comes second waits: on PostgreSQL for an advisory lock, on SQLite for the write lock that the transaction has.
+    """
+    if connection.dialect.name == "postgresql":
+        names = zlib.crc32(f"{tables.schema or ''}.{tables.prefix}".encode()) - 2**31
+        connection.execute(select(func.pg_advisory_xact_lock(_LOCK, names)))
+        if tables.schema is not None:
+            connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}"'))
+    scripts, context = _scripts(), _context(connection, tables)
+    current = _current(context, scripts)
+    for script in reversed(list(scripts.iterate_revisions("head", current or "base"))):
+        # not by Alembic's `command`, whose `op` and `context` are globals: two threads may migrate two databases
+        script.module.upgrade(Operations(context), tables)
+        context.stamp(scripts, script.revision)
+
+
+def check(connection: Connection, tables: Tables) -> None:
+    """Raises `NotMigrated` or `DatabaseTooNew` unless the database is of this version."""
+    scripts = _scripts()
+    if _current(_context(connection, tables), scripts) != scripts.get_current_head():
+        raise NotMigrated
+
+
+def _scripts() -> ScriptDirectory:
+    return ScriptDirectory(str(_SCRIPTS))
+
+
+def _context(connection: Connection, tables: Tables) -> MigrationContext:
+    options = {"version_table": tables.version_table, "version_table_schema": tables.schema}
+    return MigrationContext.configure(connection, opts=options)
+
+
+def _current(context: MigrationContext, scripts: ScriptDirectory) -> str | None:
+    """The revision of the database; raises `DatabaseTooNew` where this version does not know it."""
+    current = context.get_current_revision()
+    if current is not None and current not in {script.revision for script in scripts.walk_revisions()}:
+        raise DatabaseTooNew(
+            f"the database is at revision {current}, made by a newer gnj than this one, which knows up to "
+            f"{scripts.get_current_head()}: upgrade gnj"
+        )
+    return current

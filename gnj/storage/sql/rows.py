@@ -1,0 +1,150 @@
+"""Between rows and records: the one place where either is made from the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from operator import attrgetter
+from typing import Any, Final, Generic
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Interval,
+    Row,
+    Select,
+    Table,
+    TextClause,
+    bindparam,
+    literal,
+    literal_column,
+    select,
+    text,
+    type_coerce,
+    update,
+)
+from sqlalchemy.sql.dml import ReturningUpdate
+
+from gnj.queue.clock import NOW, After
+from gnj.queue.model import Attribute, Record, RecordT, attributes
+from gnj.queue.states import Same
+from gnj.queue.storage import Changes
+from gnj.storage.sql.columns import TIME, plain
+from gnj.storage.sql.schema import Tables
+
+DATABASE_NOW: Final = "date_trunc('milliseconds', statement_timestamp())"
+"""PostgreSQL's present. Unlike now() it moves on within a transaction; unlike clock_timestamp() it is one and the same for
+all columns and rows of a statement, and an index can be searched with it (a volatile function is a filter)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The present of one statement: what a clock said, or None for the database's own."""
+
+    moment: datetime | None
+
+    def after(self, after: After) -> ColumnElement[datetime]:
+        """The moment that `after` stands for."""
+        if self.moment is not None:
+            return literal(after.resolve(self.moment), TIME)
+        now = literal_column(DATABASE_NOW, TIME)
+        if after.seconds == 0:
+            return now
+        delay = timedelta(milliseconds=round(after.seconds * 1000))
+        return type_coerce(now + literal(delay, Interval), TIME)
+
+    def clause(self, sql: str) -> TextClause:
+        """`sql` with the present in the place of its parameter `:now`."""
+        if self.moment is None:
+            return text(sql.replace(":now", DATABASE_NOW))
+        return text(sql).bindparams(bindparam("now", self.moment, TIME))
+
+
+@dataclass(frozen=True, slots=True)
+class Mapper(Generic[RecordT]):
+    """How one kind of record is kept in its table."""
+
+    kind: type[RecordT]
+    table: Table
+    attributes: Mapping[str, Attribute]
+    names: tuple[str, ...]
+    columns: tuple[Column[Any], ...]
+    """What to select, in the order in which `records` expects it."""
+    selecting: Select[Any]
+    updating: ReturningUpdate[Any]
+    """Statements to be narrowed: to build one with all columns anew takes longer than to run it."""
+    enums: tuple[tuple[str, Mapping[Any, Enum | None]], ...]
+
+    def column(self, name: str) -> Column[Any]:
+        """The column of an attribute."""
+        return self.table.c[self.attributes[name].column]
+
+    def records(self, rows: Iterable[Row[Any]]) -> list[RecordT]:
+        """The records that rows of `columns` are."""
+        kind, names, enums = self.kind, self.names, self.enums
+        result = []
+        for row in rows:
+            values = dict(zip(names, row, strict=True))
+            for name, members in enums:
+                values[name] = members[values[name]]
+            result.append(kind(**values))
+        return result
+
+    def by_id(self, rows: Iterable[Row[Any]]) -> list[RecordT]:
+        """Likewise, by id: what RETURNING gives has no order."""
+        return sorted(self.records(rows), key=attrgetter("id"))
+
+    def inserted(self, rows: Sequence[Changes]) -> dict[str, list[Any]]:
+        """The values of every column that some of `rows` give, row by row: `After` unresolved, defaults filled in."""
+        fields = self.kind.__dataclass_fields__
+        defaults = {name: fields[name].default for name in self.names} | {"created_at": NOW, "updated_at": NOW}
+        names = ["created_at", "updated_at"]
+        names += (name for name in dict.fromkeys(n for row in rows for n in row) if name not in names)
+        columns = {}
+        for name in names:
+            default = defaults[name]
+            values = [plain(row.get(name, default)) for row in rows]
+            if Same in set(map(type, values)):
+                values = [
+                    plain(row.get(v.attribute, defaults[v.attribute])) if isinstance(v, Same) else v
+                    for v, row in zip(values, rows, strict=True)
+                ]
+            columns[self.attributes[name].column] = values
+        return columns
+
+    def changed(self, changes: Changes, present: Present) -> dict[str, Any]:
+        """What an UPDATE sets for `changes`: column names and values or expressions."""
+        values = {"updated_at": NOW, **changes}
+        return {self.attributes[name].column: self._value(values, name, present) for name in values}
+
+    def _value(self, values: Changes, name: str, present: Present) -> Any:
+        value = values[name]
+        if isinstance(value, Same):
+            if value.attribute not in values:
+                return self.column(value.attribute)
+            return self._value(values, value.attribute, present)
+        if isinstance(value, After):
+            return present.after(value)
+        return literal(plain(value), self.column(name).type)
+
+
+def mappers(tables: Tables) -> Mapping[type[Record], Mapper[Any]]:
+    """The mappers of all records."""
+    return {kind: _mapper(kind, table) for kind, table in tables.records.items()}
+
+
+def _mapper(kind: type[RecordT], table: Table) -> Mapper[RecordT]:
+    known = attributes(kind)
+    columns = tuple(table.c[attribute.column] for attribute in known.values())
+    return Mapper(
+        kind=kind,
+        table=table,
+        attributes=known,
+        names=tuple(known),
+        columns=columns,
+        selecting=select(*columns),
+        updating=update(table).returning(*columns),
+        enums=tuple((a.name, {None: None, **{m.value: m for m in a.enum}}) for a in known.values() if a.enum),
+    )

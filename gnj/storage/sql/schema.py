@@ -1,0 +1,231 @@
+"""The tables. Those of the records are generated from `gnj.queue.model`; the rest are the storage's own.
+
+No foreign keys: the queue checks under its own locks, in its own order, that a parent exists (architecture.md, lock order),
+and a foreign key would lock that parent again from inside an insert of a job. Composite ones (tenant, id) would also need a
+second unique index on every parent table, and `retry_of_job_id` an index of its own, so that pruning stays cheap.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from enum import Enum
+from types import MappingProxyType
+from typing import Any, Final
+
+from sqlalchemy import Boolean, Column, Computed, Identity, Index, Integer, MetaData, Table, sql, text
+
+from gnj.queue.errors import InvalidInput
+from gnj.queue.model import RECORDS, Attribute, Job, Kind, Record, attributes
+from gnj.storage.sql.columns import FLOAT, ID, JSON, KEY, TEXT, TIME
+
+DEFAULT_PREFIX = "gnj_"
+
+READY: Final = "status = 'queued' AND due_at IS NULL AND deleted_at IS NULL"
+"""When a job can be claimed: the value of the column `ready`, which nothing writes."""
+DUE: Final = "due_at IS NOT NULL AND status = 'queued' AND deleted_at IS NULL"
+"""When a job waits for its time to come."""
+CLAIMED: Final = "status IN ('processing', 'cancel-requested') AND deleted_at IS NULL"
+"""When a claim holds a job."""
+# Statements repeat these texts word for word: a partial index serves a query only if its condition is seen to follow, and
+# that of a bound parameter is not.
+
+_KINDS: Mapping[Kind, Any] = {
+    Kind.INT: Integer(),
+    Kind.ID: ID,
+    Kind.TEXT: TEXT,
+    Kind.BOOL: Boolean(),
+    Kind.FLOAT: FLOAT,
+    Kind.JSON: JSON,
+    Kind.TIME: TIME,
+}
+
+# Claim and end of a job rewrite its row twice. Room on the page keeps the versions together, and vacuum comes by the number
+# of dead rows: at the default 20 % a table of a million finished jobs would collect 200,000 dead versions first.
+_BUSY: Final = {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.01, "autovacuum_analyze_scale_factor": 0.02}
+
+_PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}|")
+_SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables under one prefix and in one schema."""
+
+    metadata: MetaData
+    prefix: str
+    schema: str | None
+    records: Mapping[type[Record], Table]
+    job: Table
+    hold: Table
+    worker: Table
+    schedule: Table
+    schedule_tick: Table
+    event: Table
+    listener: Table
+    token: Table
+
+    def of(self, kind: type[Record]) -> Table:
+        """The table of a record."""
+        return self.records[kind]
+
+    def name(self, table: Table) -> str:
+        """A table's name as hand-written SQL has it."""
+        return f'"{table.name}"' if self.schema is None else f'"{self.schema}"."{table.name}"'
+
+    @property
+    def ready_index(self) -> str:
+        """The name of the index that claims are made from."""
+        return f"{self.job.name}_ready_idx"
+
+    @property
+    def due_index(self) -> str:
+        """The name of the index by which jobs become ready."""
+        return f"{self.job.name}_due_idx"
+
+    @property
+    def version_table(self) -> str:
+        """The name of the table in which the migrations note how far they came."""
+        return f"{self.prefix}alembic_version"
+
+
+def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None) -> Tables:
+    """The tables with names that begin with `prefix`, in `schema` (None: where the connection looks first).
+
+    Raises `InvalidInput` where these are no plain names, or too long for what is made of them.
+    """
+    if not _PREFIX.fullmatch(prefix):
+        raise InvalidInput(f"prefix must be at most 20 letters, digits and underscores, not {prefix[:100]!r}")
+    if schema is not None and not _SCHEMA.fullmatch(schema):
+        raise InvalidInput(f"schema must be at most 63 letters, digits and underscores, not {schema[:100]!r}")
+    metadata = MetaData(schema=schema, naming_convention={"pk": "%(table_name)s_pkey"})
+
+    def table(name: str, *columns: Column[Any], busy: bool = False) -> Table:
+        options: dict[str, Any] = {"postgresql_with": _BUSY} if busy else {}
+        return Table(f"{prefix}{name}", metadata, *columns, sqlite_autoincrement=True, **options)
+
+    named = {
+        name: table(name, *_columns(kind), *([_ready()] if kind is Job else ()), busy=kind is Job)
+        for name, kind in RECORDS.items()
+    }
+    own = {name: table(name, *columns) for name, columns in _own_columns().items()}
+    _index(named | own)
+    return Tables(
+        metadata=metadata,
+        prefix=prefix,
+        schema=schema,
+        records=MappingProxyType({kind: named[name] for name, kind in RECORDS.items()}),
+        job=named["job"],
+        hold=named["hold"],
+        **own,
+    )
+
+
+def _columns(kind: type[Record]) -> list[Column[Any]]:
+    defaults = {f.name: f.default for f in fields(kind) if f.default not in (MISSING, None)}
+    return [_id() if a.name == "id" else _column(a, defaults.get(a.name)) for a in attributes(kind).values()]
+
+
+def _column(attribute: Attribute, default: Any) -> Column[Any]:
+    if isinstance(default, Enum):
+        default = default.value
+    server_default: Any
+    if isinstance(default, bool):
+        server_default = sql.true() if default else sql.false()
+    elif default is not None:
+        server_default = text(f"'{default}'" if isinstance(default, str) else str(default))
+    else:
+        server_default = None
+    return Column(attribute.column, _KINDS[attribute.kind], nullable=attribute.nullable, server_default=server_default)
+
+
+def _id() -> Column[Any]:
+    return Column("id", KEY, Identity(always=True), primary_key=True)
+
+
+def _tenant() -> Column[Any]:
+    return _column(attributes(Job)["tenant"], "")
+
+
+def _ready() -> Column[Any]:
+    return Column("ready", Boolean(), Computed(READY, persisted=True))
+
+
+def _own_columns() -> dict[str, list[Column[Any]]]:
+    """The tables without a record: workers and schedules, the outbox and who reads it, tokens."""
+
+    def some(type: Any, names: str, *, nullable: bool = True) -> list[Column[Any]]:
+        return [Column(name, type, nullable=nullable) for name in names.split()]
+
+    def must(type: Any, names: str) -> list[Column[Any]]:
+        return some(type, names, nullable=False)
+
+    return {
+        "worker": [
+            *(_id(), _tenant(), *must(TEXT, "worker_id"), *some(TEXT, "worker_type host version")),
+            *(*some(ID, "process_id slots busy"), *some(JSON, "types info")),
+            *(*must(TIME, "started_at seen_at"), *some(TIME, "stopped_at")),
+        ],
+        "schedule": [
+            *(_id(), _tenant(), *must(TEXT, "name kind"), *some(TEXT, "cron time_zone missed")),
+            *(*some(ID, "every_ms runs max_runs last_job_id"), *must(JSON, "template"), *some(JSON, "options")),
+            *must(Boolean(), "paused may_overlap"),
+            *(*some(TIME, "begins_at ends_at next_at last_at"), *must(TIME, "created_at updated_at")),
+            *some(TIME, "deleted_at"),
+        ],
+        "schedule_tick": [
+            *(_id(), *must(ID, "schedule_id"), *must(TIME, "tick_at"), *some(ID, "job_id")),
+            *must(TIME, "created_at"),
+        ],
+        "event": [
+            *(_id(), _tenant(), *must(TEXT, "name kind"), *must(ID, "row_id"), *some(ID, "transaction_id")),
+            *(*some(JSON, "data"), *must(TIME, "created_at")),
+        ],
+        "listener": [*(_id(), *must(TEXT, "wants"), *some(TEXT, "name"), *must(TIME, "created_at expires_at"))],
+        "token": [
+            *(_id(), _tenant(), *must(TEXT, "name hash"), *must(JSON, "scopes")),
+            *(*must(TIME, "created_at"), *some(TIME, "expires_at last_used_at deleted_at")),
+        ],
+    }
+
+
+def _index(tables: Mapping[str, Table]) -> None:
+    def index(table: str, name: str, columns: str, where: str | None = None, *, unique: bool = False) -> None:
+        condition = None if where is None else text(where)
+        c = tables[table].c
+        Index(
+            f"{tables[table].name}_{name}_idx",
+            *(c[column.removesuffix("-")].desc() if column.endswith("-") else c[column] for column in columns.split()),
+            unique=unique,
+            postgresql_where=condition,
+            sqlite_where=condition,
+        )
+
+    live = "deleted_at IS NULL"
+    # The tenant stands last: it sifts a claim for some tenants inside the index, and no claim is ordered by it.
+    index("job", "ready", "type priority_level- position id tenant", "ready")
+    # All that can be is partial: each claim and each end writes the row's new version into every index it belongs to.
+    index("job", "due", "due_at id", DUE)
+    index("job", "lease", "lease_expires_at id", CLAIMED)
+    index("job", "unique_id", "tenant job_unique_id", f"job_unique_id IS NOT NULL AND {live}", unique=True)
+    index("job", "custom_id", "tenant type custom_id", f"custom_id IS NOT NULL AND {live}", unique=True)
+    index("job", "status", "status id")
+    index("job", "ended", "ended_at", f"ended_at IS NOT NULL AND {live}")
+    index("job", "deleted", "deleted_at", "deleted_at IS NOT NULL")
+    index("job", "batch", "batch_id status", "batch_id IS NOT NULL")
+    index("job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
+    index("job_attempt", "job", "job_id attempt")
+    index("batch", "status", "status id")
+    index("batch", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
+    index("pipeline", "status", "status id")
+    index("pipeline_step", "pipeline", "pipeline_id index id")
+    index("hold", "type", "tenant type", live, unique=True)
+    index("worker", "worker_id", "tenant worker_id", unique=True)
+    index("worker", "seen", "seen_at")
+    index("schedule", "name", "tenant kind name", live, unique=True)
+    index("schedule", "next", "next_at", f"next_at IS NOT NULL AND NOT paused AND {live}")
+    index("schedule_tick", "tick", "schedule_id tick_at", unique=True)
+    index("event", "row", "kind row_id")
+    index("listener", "expires", "expires_at")
+    index("token", "hash", "hash", unique=True)

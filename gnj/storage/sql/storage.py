@@ -1,0 +1,163 @@
+"""`SqlStorage`: the storage protocol over SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
+
+from gnj.queue.clock import Clock, system_clock
+from gnj.queue.errors import InvalidInput, StorageUnavailable
+from gnj.queue.storage import Rows, Storage
+from gnj.storage.sql import migrate, notify_postgresql
+from gnj.storage.sql.dialects import DIALECTS
+from gnj.storage.sql.engine import BUSY_SECONDS, make_engine
+from gnj.storage.sql.faults import faults
+from gnj.storage.sql.rows import mappers
+from gnj.storage.sql.schema import DEFAULT_PREFIX, tables
+from gnj.storage.sql.transaction import SqlRows
+
+
+class SqlStorage(Storage):
+    """Keeps rows in SQLite or PostgreSQL. Threads may share it.
+
+    Args:
+        database: A URL (`sqlite:///file.db`, `sqlite://`, `postgresql://…`) or a SQLAlchemy engine of the host's, which is
+            left as it is: no listeners, no settings, never disposed of.
+        prefix: How the names of all tables begin.
+        schema: The PostgreSQL schema the tables are in; None: where the connection looks first.
+        clock: Gives the present, for tests; None: the database's clock, with SQLite the host's.
+        pool_size: Connections kept open; as many again are opened when needed. Only for a URL.
+    """
+
+    def __init__(
+        self,
+        database: str | URL | Engine,
+        *,
+        prefix: str = DEFAULT_PREFIX,
+        schema: str | None = None,
+        clock: Clock | None = None,
+        pool_size: int = 10,
+    ) -> None:
+        self._own = not isinstance(database, Engine)
+        self.engine = database if isinstance(database, Engine) else make_engine(database, pool_size)
+        if self.engine.dialect.name not in DIALECTS:
+            raise InvalidInput(f"gnj does not know {self.engine.dialect.name} databases: SQLite and PostgreSQL work")
+        self.dialect = DIALECTS[self.engine.dialect.name]
+        if schema is not None and self.dialect.name == "sqlite":
+            raise InvalidInput("SQLite has no schemas: use a prefix, or another file")
+        self.tables = tables(prefix, schema)
+        self._mappers = mappers(self.tables)
+        self.clock = clock if clock is not None or self.dialect.has_clock else system_clock
+        shared = isinstance(self.engine.pool, StaticPool)
+        self._turn = threading.Lock() if shared else None
+        lacks = {"durable", "processes"} if shared else set()
+        if self.engine.driver != "psycopg":
+            lacks.add("notify")  # listening needs psycopg's own ways
+        self.capabilities = _CAPABILITIES[self.dialect.name] - lacks
+
+    @contextmanager
+    def begin(self, *, write: bool = True) -> Iterator[Rows]:
+        """See `Storage.begin`."""
+        with self._in_turn():
+            with faults():
+                connection = self._begun(write=write)
+            try:
+                yield self._rows(connection)
+                with faults():
+                    connection.commit()
+            except BaseException:
+                with suppress(SQLAlchemyError):  # a dead connection has nothing left to roll back
+                    connection.rollback()
+                raise
+            finally:
+                connection.close()
+
+    def bind(self, connection: Any) -> AbstractContextManager[Rows]:
+        """See `Storage.bind`; takes a SQLAlchemy connection or session (inside `run_sync`, for asynchronous ones)."""
+        if isinstance(connection, Session):
+            connection = connection.connection()
+        if not isinstance(connection, Connection):
+            raise InvalidInput(f"a SQLAlchemy Connection or Session is needed, not {type(connection).__name__}")
+        if connection.dialect.name != self.dialect.name:
+            raise InvalidInput(f"the connection is to {connection.dialect.name}, the queue is in {self.dialect.name}")
+        return nullcontext(self._rows(connection))
+
+    def migrate(self) -> None:
+        """See `Storage.migrate`."""
+        with self._in_turn(), faults():
+            connection = self._begun(write=True)
+            with closing(connection):
+                migrate.upgrade(connection, self.tables)
+                connection.commit()
+
+    def check(self) -> None:
+        """See `Storage.check`."""
+        with self._in_turn(), faults(), closing(self._begun(write=False)) as connection:
+            migrate.check(connection, self.tables)
+
+    def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+        """See `Storage.listen`."""
+        if "notify" not in self.capabilities:
+            return nullcontext()
+        return notify_postgresql.listen(self.engine, self.tables, wake)
+
+    def close(self) -> None:
+        """See `Storage.close`."""
+        if self._own:
+            self.engine.dispose()
+
+    def _rows(self, connection: Connection) -> SqlRows:
+        return SqlRows(
+            connection,
+            self.tables,
+            self._mappers,
+            self.dialect,
+            self.clock,
+            notifies="notify" in self.capabilities,
+        )
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[None]:
+        """Where all threads share one connection, its transactions come one after the other."""
+        if self._turn is None:
+            yield
+            return
+        if not self._turn.acquire(timeout=BUSY_SECONDS):
+            raise StorageUnavailable("another transaction of this process does not end")
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    def _begun(self, *, write: bool) -> Connection:
+        """A connection on which a transaction has begun.
+
+        One that the pool kept may have died meanwhile. Nothing has been done on it yet, so another one is tried.
+        """
+        while True:
+            connection = self.engine.connect()
+            try:
+                self.dialect.begin(connection, write=write)
+            except DBAPIError as error:
+                connection.close()
+                if not error.connection_invalidated:
+                    raise
+            except BaseException:
+                connection.close()
+                raise
+            else:
+                return connection
+
+
+_CAPABILITIES: Final = {
+    "postgresql": frozenset({"durable", "processes", "concurrent_claims", "notify", "connections"}),
+    "sqlite": frozenset({"embedded", "durable", "processes", "connections"}),
+}
