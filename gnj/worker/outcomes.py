@@ -1,0 +1,58 @@
+"""What a handler's answer, its exception or its silence means for the job."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from typing import Any
+
+from gnj.queue.errors import CancelRequested, InvalidInput
+from gnj.queue.model import Job
+from gnj.queue.service import Outcome
+from gnj.queue.states import JobStatus
+from gnj.queue.values import check_json, clean_text
+
+
+def returned(claim: Job, value: Any) -> Outcome:
+    """The handler came back with `value`: success, or a failure that says why `value` cannot be an output."""
+    if inspect.iscoroutine(value):
+        value.close()
+        return _failed(claim, "TypeError: the handler returned a coroutine: make it an async def")
+    try:
+        return Outcome(claim, JobStatus.SUCCESSFUL, check_json(value, "output"))
+    except InvalidInput as error:
+        return _failed(claim, described(error))
+
+
+def raised(claim: Job, error: BaseException) -> Outcome:
+    """The handler raised: cancelled by `CancelRequested`, else failed, with the traceback for the history."""
+    if isinstance(error, CancelRequested):
+        return Outcome(claim, JobStatus.CANCELLED, {"cancelMessage": clean_text(str(error.message))})
+    return _failed(claim, described(error), _trace(error))
+
+
+def timed_out(claim: Job) -> Outcome:
+    """The handler did not come back in time."""
+    return _failed(claim, f"timed out after {claim.timeout:g} s")
+
+
+def described(error: BaseException) -> str:
+    """`ValueError: message`, storable; the bare name where there is no message, or none can be had."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - a handler's exception may be broken itself
+        text = ""
+    return clean_text(f"{name}: {text}" if text else name)
+
+
+def _failed(claim: Job, text: str, trace: str | None = None) -> Outcome:
+    return Outcome(claim, JobStatus.FAILED, {"error": text}, trace or text)
+
+
+def _trace(error: BaseException) -> str | None:
+    below = error.__traceback__.tb_next if error.__traceback__ else None  # the first frame is the worker's own
+    try:
+        return clean_text("".join(traceback.format_exception(type(error), error, below)))
+    except Exception:  # noqa: BLE001 - likewise
+        return None

@@ -1,0 +1,66 @@
+"""A claimed job in a worker's hands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from gnj.queue.errors import CancelRequested, GnjError, LeaseLost
+from gnj.queue.model import Job
+from gnj.queue.service import Outcome
+from gnj.queue.states import JobStatus
+from gnj.worker import outcomes
+from gnj.worker.context import Flags
+
+logger = logging.getLogger("gnj.worker")
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """A claimed job and where its handler stands."""
+
+    claim: Job
+    due: float
+    """When it times out (`time.monotonic`)."""
+    flags: Flags = field(default_factory=Flags)
+    decided: bool = False
+    """How the claim ends is settled, though perhaps not told yet."""
+    leaving: bool = False
+    """Its async handler was cancelled because the worker stops."""
+    cancel: Callable[[], None] | None = None
+    """Cancels its async handler."""
+
+    def __str__(self) -> str:
+        return f"job {self.claim.id} ({self.claim.type}), claim {self.claim.attempt}"
+
+
+def call(run: Run, handler: Callable[[], Any]) -> Outcome:
+    """Calls a sync handler; raises nothing."""
+    try:
+        return outcomes.returned(run.claim, handler())
+    except BaseException as error:  # noqa: BLE001 - a handler may raise what it likes, SystemExit too
+        return outcomes.raised(run.claim, error)
+
+
+async def call_async(run: Run, handler: Callable[[], Any]) -> Outcome | None:
+    """Awaits an async handler; raises nothing. None when it was cancelled because the worker stops."""
+    try:
+        return outcomes.returned(run.claim, await handler())
+    except BaseException as error:  # noqa: BLE001 - likewise
+        # Whatever a handler makes of being cancelled because the worker stops, it is not its job's failure.
+        if run.leaving and not isinstance(error, CancelRequested):
+            return None
+        return outcomes.raised(run.claim, error)
+
+
+def refused(run: Run, outcome: Outcome, error: GnjError) -> Outcome | None:
+    """What to tell in place of an outcome that the queue does not take; None: nothing."""
+    if isinstance(error, LeaseLost):
+        logger.warning("%s ended after its lease was lost: its result is dropped", run)
+        return None
+    if outcome.status is JobStatus.FAILED:
+        logger.error("%s: the queue does not take its failure: %s", run, error)
+        return None
+    return outcomes.raised(run.claim, error)
