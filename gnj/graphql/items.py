@@ -9,9 +9,9 @@ from graphql import (
     GraphQLError,
     GraphQLInputObjectType,
     GraphQLList,
+    GraphQLNonNull,
     GraphQLSchema,
     OperationDefinitionNode,
-    get_nullable_type,
     is_leaf_type,
     type_from_ast,
 )
@@ -29,21 +29,25 @@ def check_items(
     if not _more(variables.values(), limits.items):
         return
     left = limits.items
-    todo = [
+    todo: list[tuple[Any, Any]] = [
         (type_from_ast(schema, definition.type), variables.get(definition.variable.name.value))
         for definition in operation.variable_definitions or ()
     ]
     while todo:
         type_, value = todo.pop()
-        kind: Any = get_nullable_type(type_) if type_ is not None else None
+        kind = _bare(type_)
         if isinstance(kind, GraphQLList) and isinstance(value, list):
             left -= len(value)
             if left < 0:
                 raise GraphQLError(f"The variables must not have more than {limits.items:,} items in lists.")
-            if not is_leaf_type(get_nullable_type(kind.of_type)):
+            if not is_leaf_type(_bare(kind.of_type)):
                 todo += [(kind.of_type, item) for item in value]
         elif isinstance(kind, GraphQLInputObjectType) and isinstance(value, dict):
             todo += [(field.type, value[name]) for name, field in kind.fields.items() if name in value]
+
+
+def _bare(type_: Any) -> Any:
+    return type_.of_type if isinstance(type_, GraphQLNonNull) else type_
 
 
 def _more(values: Iterable[Any], limit: int) -> bool:

@@ -6,6 +6,6 @@ guard: `engine.execute(query, variables, context=context(queue, principal))`.
 """
 
 from gnj.api.jobs.roots import context
-from gnj.api.jobs.schema import build_schema, routes
+from gnj.api.jobs.schema import build_schema, routes, sdl
 
-__all__ = ["build_schema", "context", "routes"]
+__all__ = ["build_schema", "context", "routes", "sdl"]

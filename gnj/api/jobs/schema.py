@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 
 from ariadne import make_executable_schema
-from graphql import GraphQLSchema
+from graphql import GraphQLSchema, print_schema
 
 from gnj.api.graphql_http import METHODS, graphql_endpoint
 from gnj.api.hooks import Guard, Principal, RequestContext
@@ -38,6 +38,11 @@ def build_schema() -> GraphQLSchema:
     )
     refuse_unresolved(schema)
     return schema
+
+
+def sdl() -> str:
+    """The schema in the schema definition language."""
+    return print_schema(build_schema())
 
 
 def routes(engine: Engine, queue: Queue, guard: Guard) -> list[Route]:

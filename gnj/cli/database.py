@@ -1,0 +1,80 @@
+"""From the command line to a `GNJ` whose database answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from gnj.cli.output import CommandError, shown_url
+from gnj.queue.errors import StorageError
+
+if TYPE_CHECKING:
+    from gnj.app import GNJ
+    from gnj.cli.target import Target
+
+
+def open_jobs(database: str | None, target: Target | None = None, *, typed: bool = False, **settings: Any) -> GNJ:
+    """The `GNJ` that the command line and the target mean together; nothing is connected yet.
+
+    A target that is a `GNJ` has chosen its database: only an option that was `typed` goes before it, the environment does
+    not. Its hooks and handlers stay in either case. Raises `GnjError` for a URL that means nothing.
+    """
+    from gnj.app import GNJ
+
+    own = target.jobs if target else None
+    if own is not None and not typed:
+        jobs = own
+        given = {name: value for name, value in settings.items() if value is not None}
+        jobs.settings = replace(jobs.settings, **given)
+    elif own is not None:
+        jobs = GNJ(database, authenticate=own.authenticate, authorize=own.authorize, **settings)
+    else:
+        jobs = GNJ(database, **settings)
+    if target is not None:
+        jobs.handlers = target.handlers
+    return jobs
+
+
+def make_ready(jobs: GNJ) -> None:
+    """Returns when the database answers and has this version's tables.
+
+    A SQLite file is made, and migrated. Raises `CommandError`, which says what is wrong with which database.
+    """
+    with naming(jobs):
+        queue = jobs.queue
+        jobs.storage.check()
+    # the handlers and the lease may be others than this object was made with
+    queue.policies = jobs.handlers.policies
+    queue.lease = queue.lease_of(jobs.settings.lease)
+
+
+def bring_up_to_date(jobs: GNJ) -> None:
+    """Migrates the database. Raises `CommandError`, which says what is wrong with which database."""
+    with naming(jobs):
+        jobs.migrate()
+        jobs.storage.check()
+
+
+@contextmanager
+def naming(jobs: GNJ) -> Iterator[None]:
+    """What a database refuses inside is told with its name: a user may have several, and the environment chooses."""
+    try:
+        yield
+    except StorageError as error:
+        raise CommandError(f"{shown_database(jobs)}: {error}", exit_code=1) from error
+
+
+def shown_database(jobs: GNJ) -> str:
+    """Where the jobs are, for people."""
+    engine = getattr(jobs.storage, "engine", None)
+    if engine is not None:
+        return shown_url(str(engine.url))
+    return jobs.settings.database if jobs.settings.database.startswith("memory:") else type(jobs.storage).__name__
+
+
+def refuse_memory(jobs: GNJ, why: str) -> None:
+    """Raises `CommandError` for a database that nobody outside of this process can see."""
+    if "processes" not in jobs.storage.capabilities:
+        raise CommandError(f"{shown_database(jobs)} is inside one process: {why}")

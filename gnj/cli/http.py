@@ -1,0 +1,174 @@
+"""The HTTP server: uvicorn, with bounds on what a client may leave unfinished, and an end that comes when it is due."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+logger = logging.getLogger("gnj.cli")
+
+KEEP_ALIVE = 15
+"""Seconds that a connection may be idle, and that the head of a request may take to arrive."""
+MAX_HEAD = 16 * 1024 + 8 * 1024
+"""Bytes of the head of a request: headers and URL. What is within it, but beyond one of the two, the adapter refuses."""
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: 31\r\nconnection: close\r\n\r\nThe request's head is too large"
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's protocol waits for ever, and with any amount of memory, for a head that does not end."""
+
+    _head = True
+    """Whether the next bytes belong to the head of a request."""
+    _received = 0
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Starts the clock: a connection on which nothing ever comes ends as well."""
+        super().connection_made(transport)
+        self._expect_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Counts what belongs to a head."""
+        if self._head:
+            self._received += len(data)
+            self._expect_head()
+        super().data_received(data)
+        if self._head and self._received > MAX_HEAD and not self.transport.is_closing():
+            self.transport.write(_TOO_LARGE)
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """The head has ended; the body has limits of its own."""
+        self._head, self._received = False, 0
+        self._forget_deadline()
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """What follows is another head."""
+        self._head = True
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing more to wait for."""
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(KEEP_ALIVE, self.timeout_keep_alive_handler)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+
+class Server(uvicorn.Server):
+    """Serves until SIGTERM or SIGINT, then ends within the grace time, whatever clients and threads do.
+
+    Args:
+        app: The ASGI application.
+        grace: Seconds from the signal to the end.
+        announce: Called once connections are accepted.
+        stop_workers: Called with seconds when the end begins: work stops before the server does, which still answers
+            remote workers meanwhile.
+    """
+
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        *,
+        grace: float,
+        announce: Callable[[], None],
+        stop_workers: Callable[[float], None],
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                # who is asking must be the peer: what a header says of it, anybody can write
+                proxy_headers=False,
+                server_header=False,
+                timeout_keep_alive=KEEP_ALIVE,
+            )
+        )
+        logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
+        self._grace = grace
+        self._announce = announce
+        self._stop_workers = stop_workers
+        self._end = 0.0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes the signals without raising them again afterwards, as uvicorn does: the exit code would not be 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins the end; the second time, ends at once."""
+        if self.should_exit:
+            _leave(128 + sig)
+        self.should_exit = True
+        self._end = time.monotonic() + self._grace
+        # a thread in the middle of a query, or a client that stopped reading, must not keep the process
+        watchdog = threading.Timer(self._grace, _give_up)
+        watchdog.daemon = True
+        watchdog.start()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accepts connections, and says so."""
+        await super().startup(sockets)
+        if self.started:
+            self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Workers first; then connections, for what is left of the grace time."""
+        await asyncio.to_thread(self._stop_workers, max(0.0, self._end - time.monotonic() - 2))
+        self.config.timeout_graceful_shutdown = max(1, int(self._end - time.monotonic() - 0.5))
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            # its client does not read, so that closing it in order would wait for ever
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Whether a record tells of more than a request that was cut off in the end, of which uvicorn makes a traceback."""
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
+def _give_up() -> None:
+    logger.warning("The grace time is over: what was still under way is cut off")
+    _leave(0)
+
+
+def _leave(code: int) -> None:
+    """Ends the process without waiting for any thread."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)

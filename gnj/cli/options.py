@@ -1,0 +1,43 @@
+"""The options that several commands have."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+from gnj.cli.output import LogLevel
+
+Database: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--database",
+        metavar="URL",
+        envvar="GNJ_DATABASE",
+        show_default="sqlite:///gnj.db, in the working directory",
+        help="Where the jobs are: [bold]sqlite:///FILE[/], [bold]postgresql://USER:PASSWORD@HOST/NAME[/] or "
+        "[bold]memory://[/] (gone when the process ends). A URL with a password is better off in the environment: "
+        "every user of the machine can read the command line.",
+    ),
+]
+Grace: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        "--grace",
+        metavar="SECONDS",
+        envvar="GNJ_GRACE",
+        min=0,
+        max=3600,
+        help="How long SIGTERM or Ctrl-C waits for what is under way. A second signal does not wait.",
+    ),
+]
+Log: TypeAlias = Annotated[
+    LogLevel,
+    typer.Option("--log-level", envvar="GNJ_LOG_LEVEL", case_sensitive=False, help="What is worth a line on stderr."),
+]
+
+
+def is_typed(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line itself, and not in the environment."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"

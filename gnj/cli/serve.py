@@ -1,0 +1,184 @@
+"""`gnj serve`."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gnj.cli.options import Database, Grace, Log, is_typed
+from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
+
+if TYPE_CHECKING:
+    from gnj.app import GNJ
+
+_RECOMMENDED = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
+
+def serve(
+    context: typer.Context,
+    database: Database = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="HOST",
+            envvar="GNJ_HOST",
+            help="The name or address to listen on. Beyond this machine only with a token, an authenticate hook of the "
+            "--workers object, or --insecure.",
+        ),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(metavar="PORT", envvar="GNJ_PORT", min=0, max=65535, help="0 picks a free one.")
+    ] = 8080,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            envvar="GNJ_LEASE",
+            show_default="3600",
+            help="How long a claim lasts whose acquireJob asks for no lease of its own. A worker that is silent for "
+            "longer loses the job to another.",
+        ),
+    ] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TOKEN",
+            envvar="GNJ_TOKEN",
+            show_default="none: only direct requests from this machine are answered",
+            help="What every request must carry, as [bold]Authorization: Bearer TOKEN[/]. Better in the environment: "
+            "every user of the machine can read the command line.",
+        ),
+    ] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODULE:ATTR",
+            envvar="GNJ_WORKERS",
+            show_default="none: workers are processes of their own",
+            help="Also run these handlers here: a gnj.GNJ, or gnj.Handlers.",
+        ),
+    ] = None,
+    insecure: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool, typer.Option("--insecure", help="Answer everybody who can reach the port. Default: off.")
+    ] = False,
+    grace: Grace = 25,
+    log_level: Log = LogLevel.WARNING,
+) -> None:
+    """Serve a database over HTTP: [bold]/graphql[/], [bold]/healthz[/] and [bold]/readyz[/].
+
+    SIGTERM and Ctrl-C stop it: jobs and requests under way may finish within --grace, then it ends with exit code 0.
+    """
+    from gnj.cli.database import make_ready, open_jobs
+    from gnj.cli.target import load
+
+    end_on_signals()
+    log_to_stderr(log_level)
+    if token is not None and not token.strip():
+        raise CommandError(f"the token is empty; this makes a good one: {_RECOMMENDED}")
+    target = load(workers) if workers else None
+    jobs = open_jobs(database, target, typed=is_typed(context, "database"), lease=lease, token=token)
+    with ExitStack() as stack:
+        stack.enter_context(jobs)
+        sockets = bind(host, port)
+        for each in sockets:
+            stack.enter_context(each)
+        _guard(jobs, sockets, insecure=insecure)
+        make_ready(jobs)
+        _serve(jobs, sockets, host, grace, with_workers=target is not None)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """Sockets on every address of `host`, all on the same port; nothing is accepted yet. Raises `CommandError`."""
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise CommandError(f"{host} is no host to listen on: {error}") from error
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in dict.fromkeys(found):
+        try:
+            each = socket.socket(family, kind, protocol)
+        except OSError as error:
+            failure = error
+            continue
+        if os.name == "posix":
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        try:
+            each.bind((address[0], port, *address[2:]))
+        except OSError as error:
+            each.close()
+            failure = error
+            # a machine without IPv6 still resolves localhost to ::1
+            if error.errno == errno.EADDRNOTAVAIL:
+                continue
+            break
+        port = each.getsockname()[1]
+        sockets.append(each)
+    else:
+        if sockets:
+            return sockets
+    for each in sockets:
+        each.close()
+    raise CommandError(_why(failure, host, port), exit_code=1)
+
+
+def _why(error: OSError | None, host: str, port: int) -> str:
+    number = error.errno if error else None
+    if number == errno.EADDRINUSE:
+        return f"port {port} of {host} is in use: choose another with --port, or 0 for a free one"
+    if number == errno.EACCES:
+        return f"port {port} of {host} may not be used by this user: choose one above 1023 with --port"
+    return f"cannot listen on port {port} of {host}: {error.strerror if error else 'it has no address'}"
+
+
+def _guard(jobs: GNJ, sockets: list[socket.socket], *, insecure: bool) -> None:
+    """Lets nobody in from outside who has not shown who they are, unless that is what was asked for."""
+    from gnj.api.hooks import Principal
+
+    if jobs.settings.token is not None or jobs.authenticate is not None:
+        return
+    if insecure:
+        jobs.authenticate = lambda _context: Principal("anonymous")
+    elif outside := [address for each in sockets if not _is_loopback(address := each.getsockname()[0])]:
+        raise CommandError(
+            f"{outside[0]} can be reached from outside this machine, and nothing says who may: set GNJ_TOKEN or --token, "
+            "or say --insecure"
+        )
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, with_workers: bool) -> None:
+    from gnj import __version__
+    from gnj.cli.database import shown_database
+    from gnj.cli.http import Server
+
+    worker = jobs.worker() if with_workers else None
+    shown = f"[{host}]" if ":" in host else host or "0.0.0.0"  # noqa: S104 - what an empty host stands for
+    url = f"http://{shown}:{sockets[0].getsockname()[1]}"
+
+    def announce() -> None:
+        running = f", running {', '.join(sorted(jobs.handlers.types))}" if worker else ""
+        print(f"gnj {__version__} serves {url}/graphql, database {shown_database(jobs)}{running}", flush=True)
+
+    server = Server(
+        jobs.asgi_app(),
+        grace=grace,
+        announce=announce,
+        stop_workers=lambda seconds: worker.stop(grace=seconds) if worker else None,
+    )
+    if worker is not None:
+        worker.start()
+    server.run(sockets)
+    if not server.started:
+        raise CommandError("the server did not start", exit_code=1)

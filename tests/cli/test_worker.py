@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import pytest
+
+import gnj as library
+
+
+@pytest.fixture
+def jobs(home):
+    with library.GNJ(f"sqlite:///{home / 'gnj.db'}") as jobs:
+        yield jobs
+
+
+def wait_for(jobs, id, status, seconds=20):
+    deadline = time.monotonic() + seconds
+    while (job := jobs.get(id)).status != status:
+        assert time.monotonic() < deadline, job
+        time.sleep(0.02)
+    return job
+
+
+def test_it_runs_jobs_until_it_is_told_to_stop(start, jobs):
+    done = jobs.enqueue("echo", {"a": 1})
+    worker = start("worker", "app:handlers", "--poll", "0.1")
+    line = worker.wait_for("gnj worker")
+    assert line == "gnj worker for echo, nap, 8 at once, database sqlite:///gnj.db"
+    assert wait_for(jobs, done.id, "successful").output == {"a": 1}
+    under_way = jobs.enqueue("nap", 1)
+    wait_for(jobs, under_way.id, "processing")
+    worker.signal(signal.SIGTERM)
+    assert (worker.process.returncode, worker.lines, worker.errors) == (0, [line], [])
+    assert jobs.get(under_way.id).output == "rested"
+
+
+def test_what_is_not_done_in_time_goes_back(start, jobs):
+    job = jobs.enqueue("nap", 30)
+    worker = start("worker", "app:handlers", "--grace", "0.5", "--poll", "0.1")
+    wait_for(jobs, job.id, "processing")
+    assert worker.signal(signal.SIGINT) < 3
+    assert worker.process.returncode == 0
+    back = jobs.get(job.id)
+    assert (back.status, back.attempt, back.failures, back.stalled_count) == ("queued", 1, 0, 0)
+
+
+def test_a_second_signal_does_not_wait(start, jobs):
+    job = jobs.enqueue("nap", 30)
+    worker = start("worker", "app:handlers", "--poll", "0.1")
+    wait_for(jobs, job.id, "processing")
+    worker.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    assert worker.process.poll() is None
+    assert worker.signal(signal.SIGTERM) < 3
+
+
+def test_only_the_types_it_is_given(start, jobs):
+    other = jobs.enqueue("nap", 0)
+    wanted = jobs.enqueue("echo")
+    worker = start("worker", "app:handlers", "--types", "echo", "--concurrency", "1", "--poll", "0.1")
+    assert worker.wait_for("gnj worker").startswith("gnj worker for echo, 1 at once")
+    wait_for(jobs, wanted.id, "successful")
+    time.sleep(0.3)
+    assert jobs.get(other.id).status == "queued"
+
+
+def test_a_target_with_a_database_has_chosen_it(start, home):
+    worker = start("worker", "app:jobs", GNJ_DATABASE="sqlite:///ignored.db")
+    assert worker.wait_for("gnj worker").endswith("database sqlite:///own.db")
+    typed = start("worker", "app:jobs", "--database", "sqlite:///typed.db")
+    assert typed.wait_for("gnj worker").endswith("database sqlite:///typed.db")
+    assert not (home / "ignored.db").exists()
+
+
+def test_a_killed_worker_loses_its_job_to_another(start, jobs):
+    job = jobs.enqueue("nap", 2)
+    first = start("worker", "app:handlers", "--lease", "1", "--poll", "0.1")
+    wait_for(jobs, job.id, "processing")
+    os.kill(first.process.pid, signal.SIGKILL)
+    start("worker", "app:handlers", "--lease", "1", "--poll", "0.1")
+    done = wait_for(jobs, job.id, "successful")
+    assert (done.attempt, done.stalled_count, done.failures) == (2, 1, 0)
+
+
+def test_postgresql(gnj, start, postgresql_database):
+    url = postgresql_database()
+    assert gnj("migrate", "--database", url).returncode == 0
+    with library.GNJ(url) as jobs:
+        worker = start("worker", "app:handlers", GNJ_DATABASE=url, GNJ_POLL="30")
+        worker.wait_for("gnj worker")
+        done = jobs.enqueue("echo", [1])
+        # it is told of the job, and does not find it by looking
+        assert wait_for(jobs, done.id, "successful", seconds=5).output == [1]
+        worker.signal(signal.SIGTERM)
+        assert (worker.process.returncode, worker.errors) == (0, [])

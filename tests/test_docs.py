@@ -1,0 +1,70 @@
+"""The documentation: every Python block in it runs, and nothing public is left out of it."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+import gnj
+import gnj.testing
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+_BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def page(name):
+    return (ROOT / "docs" / name).read_text()
+
+
+@pytest.mark.parametrize("path", [p for p in PAGES if _BLOCK.search(p.read_text())], ids=lambda p: p.name)
+def test_the_blocks_of_a_page_run_in_order(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    text = path.read_text()
+    for block in _BLOCK.finditer(text):
+        line = text.count("\n", 0, block.start(1))
+        exec(compile("\n" * line + block[1], str(path), "exec"), names)
+    if isinstance(jobs := names.get("jobs"), gnj.GNJ):
+        jobs.close()
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_links_lead_somewhere(path):
+    targets = [target for target in _LINK.findall(path.read_text()) if "://" not in target]
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_every_public_name_is_documented():
+    text = page("python.md")
+    names = {f"gnj.{name}" for name in gnj.__all__} | set(gnj.testing.__all__)
+    missing = [name for name in names if not re.search(rf"\b{re.escape(name.removeprefix('gnj.'))}\b", text)]
+    assert missing == []
+
+
+def test_every_operation_is_documented():
+    text = page("graphql.md")
+    schema = gnj.GNJ("memory://").schema
+    fields = [*schema.query_type.fields, *schema.mutation_type.fields]
+    assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_command_and_option_is_documented():
+    from gnj.cli.commands import app
+
+    text = page("cli.md")
+    command = get_command(app)
+    missing = []
+    for name, sub in command.commands.items():
+        options = [option for parameter in sub.params for option in parameter.opts if option.startswith("--")]
+        missing += [f"{name} {option}" for option in options if f"`{option}" not in text and f" {option}" not in text]
+        if f"gnj {name}" not in text:
+            missing.append(name)
+    assert missing == []
+
+
+def test_every_decision_is_listed():
+    listed = page("decisions/README.md")
+    assert [p.name for p in (ROOT / "docs" / "decisions").glob("0*.md") if p.name not in listed] == []
