@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,18 +103,17 @@ def fill(storage: SqlStorage, backlog: Backlog) -> None:
 def cost(storage: SqlStorage, backlog: Backlog, limit: int) -> int:
     """What one claim costs, the promotion of due jobs included. The claim is taken back."""
     measured = -1
-    try:
-        with storage.begin() as tx:
-            before = _spent(storage, tx)
-            jobs = tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
-            measured = _spent(storage, tx) - before
-            assert len(jobs) == limit, (backlog.name, len(jobs))
-            raise _Over
-    except _Over:
-        return measured
+    with suppress(_Over), storage.begin() as tx:
+        before = spent(storage, tx)
+        jobs = tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
+        measured = spent(storage, tx) - before
+        assert len(jobs) == limit, (backlog.name, len(jobs))
+        raise _Over
+    return measured
 
 
-def _spent(storage: SqlStorage, tx: Rows) -> int:
+def spent(storage: SqlStorage, tx: Rows) -> int:
+    """The blocks or steps that the transaction, or the whole SQLite engine, has taken so far."""
     if storage.dialect.name == "sqlite":
         return int(storage.engine.info_steps[0])  # type: ignore[attr-defined]
     sql = "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relname LIKE :name"

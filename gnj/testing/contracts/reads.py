@@ -1,0 +1,209 @@
+"""`get`, `find`, `count` and `exists`: which rows are seen, and in which order."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from gnj.queue.clock import NOW
+from gnj.queue.model import Batch, Hold, Job, JobAttempt, Pipeline, Record, Step
+from gnj.queue.states import JobStatus
+from gnj.queue.storage import ALL, Rows, Select, Storage
+from gnj.queue.where import EVERYTHING, And, Or, equal
+from gnj.testing.contracts.support import MINIMAL, PAST, Contract, names, put, put_many, snapshot
+
+KINDS = [Job, JobAttempt, Batch, Pipeline, Step, Hold]
+
+
+def ordered(storage: Storage, *order: tuple[str, bool], **select: Any) -> list[str | None]:
+    """The names of all jobs in that order."""
+    return names(storage.find(Job, Select(order=order, **select)))
+
+
+def stored(storage: Storage | Rows, kind: type[Record], **values: Any) -> Record:
+    """One row of any kind."""
+    row = {**MINIMAL[kind], **values}
+    if kind is Job:
+        return storage.insert_jobs([row])[0][0]
+    return storage.insert(kind, [row])[0]
+
+
+class ReadContract(Contract):
+    """Reads."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_get_gives_the_row_with_that_id(self, storage: Storage, kind: type[Record]) -> None:
+        """The whole of it, as it was stored."""
+        first, second = stored(storage, kind, tenant="a"), stored(storage, kind, tenant="b")
+        assert storage.get(kind, first.id) == first
+        assert storage.get(kind, second.id) == second
+
+    @pytest.mark.parametrize("id", [0, -1, 2**31, 2**63 - 1, -(2**63)])
+    def test_get_of_an_id_nobody_has(self, storage: Storage, id: int) -> None:
+        """None, for any 64-bit id."""
+        assert storage.get(Job, id) is None
+        with storage.begin() as tx:
+            assert tx.get(Job, id, lock=True) is None
+
+    def test_get_of_another_tenants_row(self, storage: Storage) -> None:
+        """None; any tenant's row without a tenant, and "" is a tenant like others."""
+        mine, nobodys = put(storage, tenant="me"), put(storage)
+        assert storage.get(Job, mine.id, tenant="me") == mine
+        assert storage.get(Job, mine.id, tenant="you") is None
+        assert storage.get(Job, mine.id, tenant="") is None
+        assert storage.get(Job, mine.id, tenant=None) == mine
+        assert storage.get(Job, nobodys.id, tenant="") == nobodys
+        assert storage.get(Job, nobodys.id, tenant="me") is None
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_soft_deleted_rows_are_not_seen(self, storage: Storage, kind: type[Record]) -> None:
+        """By no read, unless `find` is asked for them."""
+        row, other = stored(storage, kind, tenant="a"), stored(storage, kind, tenant="b")
+        (deleted,) = storage.edit(kind, [row.id], {"deleted_at": NOW})
+        assert deleted.deleted_at is not None
+        assert storage.get(kind, row.id) is None
+        with storage.begin() as tx:
+            assert tx.get(kind, row.id, lock=True) is None
+        assert storage.find(kind) == [other]
+        assert storage.find(kind, tenant="a") == []
+        assert storage.find(kind, Select(deleted=True)) == [deleted, other]
+        assert storage.find(kind, Select(deleted=True), tenant="a") == [deleted]
+        assert storage.count(kind) == 1
+        assert not storage.exists(kind, equal(kind, id=row.id))
+
+    def test_get_with_lock_gives_the_row(self, storage: Storage) -> None:
+        """Under the same conditions as without, and as this transaction has changed it."""
+        job = put(storage, tenant="me")
+        with storage.begin() as tx:
+            assert tx.get(Job, job.id, lock=True, tenant="you") is None
+            assert tx.get(Job, job.id, lock=True, tenant="me") == job
+            (changed,) = tx.edit(Job, [job.id], {"name": "new"})
+            assert tx.get(Job, job.id, lock=True) == changed
+            assert tx.get(Job, job.id) == changed
+
+    def test_find_gives_every_row_by_id(self, storage: Storage) -> None:
+        """Of any tenant, unless one is named."""
+        jobs = put_many(storage, [{"name": str(i), "tenant": "ab"[i % 2]} for i in range(5)])
+        assert storage.find(Job) == jobs == storage.find(Job, ALL)
+        assert names(storage.find(Job, tenant="a")) == ["0", "2", "4"]
+        assert storage.find(Job, tenant="c") == storage.find(Job, tenant="") == []
+
+    def test_find_in_an_empty_storage(self, storage: Storage) -> None:
+        """Nothing."""
+        assert [storage.find(kind) for kind in KINDS] == [[]] * len(KINDS)
+        assert [storage.count(kind) for kind in KINDS] == [0] * len(KINDS)
+        assert not storage.exists(Job, EVERYTHING)
+
+    def test_find_where(self, storage: Storage) -> None:
+        """Only rows for which the condition is true, not those for which it is unknown."""
+        put_many(storage, [{"name": "a", "priority": 1}, {"name": "b", "priority": 2}, {"priority": 3}])
+        assert names(storage.find(Job, Select(equal(Job, priority=2)))) == ["b"]
+        assert names(storage.find(Job, Select(equal(Job, name=("a", "b"))))) == ["a", "b"]
+        assert names(storage.find(Job, Select(equal(Job, name=None)))) == [None]
+        assert storage.find(Job, Select(Or(()))) == []
+        assert storage.count(Job, Or(())) == 0
+        assert storage.count(Job, And(())) == 3
+
+    def test_count_and_exists(self, storage: Storage) -> None:
+        """Rows of any tenant unless one is named; those that meet the condition."""
+        put_many(storage, [{"tenant": "a"}, {"tenant": "a", "priority": 9}, {"tenant": "b"}])
+        assert storage.count(Job) == 3
+        assert storage.count(Job, tenant="a") == 2
+        assert storage.count(Job, equal(Job, priority=9)) == 1
+        assert storage.count(Job, equal(Job, priority=9), tenant="b") == 0
+        assert storage.exists(Job, equal(Job, priority=9))
+        assert not storage.exists(Job, equal(Job, priority=8))
+        assert storage.exists(Job, EVERYTHING)
+
+    def test_order_by_numbers(self, storage: Storage) -> None:
+        """Ascending and descending; ties by the id, ascending, both ways."""
+        put_many(storage, [{"name": n, "priority": p} for n, p in [("a", 2), ("b", -1), ("c", 2), ("d", 10)]])
+        assert ordered(storage, ("priority", False)) == ["b", "a", "c", "d"]
+        assert ordered(storage, ("priority", True)) == ["d", "a", "c", "b"]
+        assert ordered(storage, ("id", True)) == ["d", "c", "b", "a"]
+
+    def test_order_by_several(self, storage: Storage) -> None:
+        """The second where the first is the same."""
+        rows = [("a", 1, 1), ("b", 2, 1), ("c", 1, 2), ("d", 2, 2)]
+        put_many(storage, [{"name": n, "priority": p, "failures": f} for n, p, f in rows])
+        assert ordered(storage, ("priority", False), ("failures", True)) == ["c", "a", "d", "b"]
+        assert ordered(storage, ("failures", True), ("priority", True)) == ["d", "c", "b", "a"]
+
+    @pytest.mark.parametrize(
+        "attribute, low, high",
+        [
+            ("worker_id", "a", "b"),
+            ("timeout", 0.5, 2.0),
+            ("batch_id", 2, 2**62),
+            ("started_at", PAST, PAST + timedelta(milliseconds=1)),
+        ],
+    )
+    def test_nulls_come_last_when_ascending(self, storage: Storage, attribute: str, low: Any, high: Any) -> None:
+        """And first when descending, whatever the kind of the attribute."""
+        values = {"high": high, "none": None, "low": low, "none too": None}
+        put_many(storage, [{"name": name, attribute: value} for name, value in values.items()])
+        assert ordered(storage, (attribute, False)) == ["low", "high", "none", "none too"]
+        assert ordered(storage, (attribute, True)) == ["none", "none too", "high", "low"]
+
+    def test_texts_are_ordered_by_code_point(self, storage: Storage) -> None:
+        """Not by any language, and not by the halves of what UTF-16 writes as two."""
+        texts = ["", " ", "A", "Z", "a", "a b", "aa", "z", "~", "É", "é", "ﬀ", "\uffee", "𝄞", "😀"]
+        put_many(storage, [{"name": text} for text in reversed(texts)])
+        assert ordered(storage, ("name", False)) == texts
+        assert ordered(storage, ("name", True)) == texts[::-1]
+
+    def test_order_by_status_and_truth(self, storage: Storage) -> None:
+        """A status is a text; false comes before true."""
+        put_many(storage, [{"name": s.value, "status": s, "recoverable": s is JobStatus.FAILED} for s in JobStatus])
+        assert ordered(storage, ("status", False)) == sorted(JobStatus)
+        assert ordered(storage, ("recoverable", True))[0] == "failed"
+        assert ordered(storage, ("recoverable", False))[-1] == "failed"
+
+    def test_limit_and_offset(self, storage: Storage) -> None:
+        """Count in the given order."""
+        put_many(storage, [{"name": n} for n in "abcde"])
+        back = ("name", True)
+        assert ordered(storage, limit=2) == ["a", "b"]
+        assert ordered(storage, back, limit=2) == ["e", "d"]
+        assert ordered(storage, limit=0) == []
+        assert ordered(storage, limit=99) == list("abcde")
+        assert ordered(storage, offset=3) == ["d", "e"]
+        assert ordered(storage, back, offset=1, limit=2) == ["d", "c"]
+        assert ordered(storage, offset=5) == ordered(storage, offset=99, limit=1) == []
+
+    def test_limit_and_offset_for_each_value(self, storage: Storage) -> None:
+        """With `per` they count anew for each; rows come grouped by it in ascending order, nulls last."""
+        rows = [("a", 7), ("b", None), ("c", 7), ("d", 3), ("e", 7), ("f", None), ("g", None)]
+        put_many(storage, [{"name": n, "batch_id": b} for n, b in rows])
+        per = {"per": "batch_id"}
+        assert ordered(storage, **per) == ["d", "a", "c", "e", "b", "f", "g"]
+        assert ordered(storage, limit=2, **per) == ["d", "a", "c", "b", "f"]
+        assert ordered(storage, ("name", True), limit=1, **per) == ["d", "e", "g"]
+        assert ordered(storage, offset=1, **per) == ["c", "e", "f", "g"]
+        assert ordered(storage, ("name", True), offset=1, limit=1, **per) == ["c", "f"]
+        assert ordered(storage, limit=0, **per) == []
+
+    def test_per_with_a_condition(self, storage: Storage) -> None:
+        """What does not meet it, is of another tenant or deleted, is not counted."""
+        rows = [("a", 1, "t"), ("b", 1, "t"), ("c", 1, "u"), ("d", 2, "t"), ("e", 2, "t"), ("f", 2, "t")]
+        jobs = put_many(storage, [{"name": n, "batch_id": b, "tenant": t} for n, b, t in rows])
+        storage.edit(Job, [jobs[0].id], {"deleted_at": NOW})
+        select = Select(equal(Job, batch_id=(1, 2), name=tuple("abcef")), limit=1, per="batch_id")
+        assert names(storage.find(Job, select, tenant="t")) == ["b", "e"]
+        steps = storage.insert(Step, [{"pipeline_id": p, "index": i} for p in (2, 1) for i in (3, 2)])
+        found = storage.find(Step, Select(order=(("index", False),), limit=1, per="pipeline_id"))
+        assert found == [steps[3], steps[1]]
+
+    def test_reads_change_nothing(self, storage: Storage) -> None:
+        """Not even a time."""
+        put_many(storage, [{"name": "a"}, {"name": "b", "updated_at": PAST}])
+        before = snapshot(storage)
+        storage.get(Job, storage.find(Job)[0].id)
+        storage.find(Job)
+        storage.count(Job)
+        storage.exists(Job, EVERYTHING)
+        storage.lost(10)
+        storage.now()
+        assert snapshot(storage) == before

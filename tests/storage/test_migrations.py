@@ -1,0 +1,181 @@
+"""Migrations: by many at once, not over what is newer, under any prefix, and to exactly the tables of `schema.py`."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from gnj.queue.errors import DatabaseTooNew, InvalidInput, NotMigrated
+from gnj.queue.model import Hold, Job
+from gnj.queue.states import JOB_MOVES, JobStatus
+from gnj.storage.sql import SqlStorage
+from gnj.storage.sql.schema import tables
+
+SPAWN = multiprocessing.get_context("spawn")
+PLACES = {"default": {}, "prefix": {"prefix": "q_"}, "no prefix": {"prefix": ""}, "schema": {"schema": "jobs"}}
+CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request):
+    return request.getfixturevalue(f"{request.param}_database")()
+
+
+@pytest.fixture
+def make(url):
+    made = []
+
+    def make(**options):
+        made.append(SqlStorage(url, **options))
+        return made[-1]
+
+    yield make
+    for storage in made:
+        storage.close()
+
+
+def migrate_when_told(url, begin, results):
+    try:
+        storage = SqlStorage(url)
+        begin.wait(60)
+        storage.migrate()
+        storage.check()
+        storage.insert_jobs([{"type": "mail"}])
+        storage.close()
+        results.put("done")
+    except BaseException as error:
+        results.put(repr(error))
+        raise
+
+
+def test_eight_processes_at_once(url, make):
+    begin, results = SPAWN.Barrier(8), SPAWN.Queue()
+    processes = [SPAWN.Process(target=migrate_when_told, args=(url, begin, results)) for _ in range(8)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == ["done"] * 8
+    for process in processes:
+        process.join(60)
+    assert make().count(Job) == 8
+
+
+def options_for(place, url):
+    if "schema" in PLACES[place] and url.startswith("sqlite"):
+        pytest.skip("capability: SQLite has no schemas")
+    return PLACES[place]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_database_is_what_the_schema_says(url, make, place):
+    storage = make(**options_for(place, url))
+    storage.migrate()
+    options = {
+        "version_table": storage.tables.version_table,
+        "version_table_schema": storage.tables.schema,
+        "include_schemas": storage.tables.schema is not None,
+        "compare_type": True,
+        "compare_server_default": True,
+    }
+    with storage.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts=options)
+        differences = compare_metadata(context, storage.tables.metadata)
+    if storage.dialect.name == "sqlite":  # numbers its rows without an IDENTITY
+        differences = [d for d in differences if not (d[0][0] == "modify_default" and d[0][3] == "id")]
+    assert differences == []
+
+
+def test_conditions_of_indexes_and_what_compare_does_not_see(url, make):
+    """Made from the schema and made by the migrations, a database has the same text in its catalogue."""
+    storage, plain = make(), make(prefix="plain_")
+    storage.migrate()
+    plain.tables.metadata.create_all(plain.engine)
+    assert catalogue(storage) == catalogue(plain)
+    assert catalogue(storage)
+
+
+def catalogue(storage):
+    if storage.dialect.name == "sqlite":
+        sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name LIKE :name"
+    else:
+        sql = """
+            SELECT indexdef FROM pg_indexes WHERE tablename LIKE :name UNION ALL
+            SELECT relname || reloptions::text FROM pg_class WHERE relname LIKE :name AND reloptions IS NOT NULL UNION ALL
+            SELECT table_name || column_name || coalesce(collation_name, '') || coalesce(generation_expression, '')
+            || coalesce(identity_generation, '') || coalesce(datetime_precision::text, '')
+            FROM information_schema.columns WHERE table_name LIKE :name"""
+    with storage.engine.connect() as connection:
+        found = connection.execute(text(sql), {"name": f"{storage.tables.prefix}%"}).scalars()
+        lines = [" ".join(line.replace(storage.tables.prefix, "X_").split()) for line in found]
+    return sorted(
+        line.replace("CONSTRAINT X_", "CONSTRAINT ").replace('"', "") for line in lines if "alembic" not in line
+    )
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_of_ones_own(url, make, place):
+    """Every statement goes to the tables of that prefix and schema, and to no others."""
+    options = options_for(place, url)
+    storage, other = make(**options), make(prefix="other_")
+    storage.migrate()
+    other.migrate()
+    storage.check()
+    first, _ = storage.insert_jobs([{"type": "a", "unique_id": "k"}, {"type": "b"}])
+    storage.insert(Hold, [{"type": "b"}])
+    claimed = storage.claim(["a", "b"], 5, lease=30, changes=CLAIM)
+    assert [job.id for job in claimed] == [first[0].id]
+    with storage.begin() as tx:
+        tx.signal()
+    assert storage.renew([(first[0].id, 1)], 60) != [None]
+    assert other.count(Job) == other.count(Hold) == 0
+    names = inspect(storage.engine).get_table_names(schema=options.get("schema"))
+    assert {name for name in names if not name.startswith("other_")} == {
+        f"{storage.tables.prefix}{table.name.removeprefix(storage.tables.prefix)}"
+        for table in storage.tables.metadata.tables.values()
+    } | {storage.tables.version_table}
+
+
+def test_a_newer_database_is_refused_with_both_versions_named(make):
+    storage = make()
+    storage.migrate()
+    with storage.engine.begin() as connection:
+        connection.execute(text(f"UPDATE {storage.tables.version_table} SET version_num = '7777'"))
+        connection.commit()
+    for call in (storage.migrate, storage.check):
+        with pytest.raises(DatabaseTooNew, match=r"7777.*0001"):
+            call()
+
+
+def test_an_older_database_is_not_migrated(make):
+    storage = make()
+    with pytest.raises(NotMigrated):
+        storage.check()
+    storage.migrate()
+    storage.check()
+    with storage.engine.begin() as connection:
+        connection.execute(text(f"DELETE FROM {storage.tables.version_table}"))
+        connection.commit()
+    with pytest.raises(NotMigrated):
+        storage.check()
+
+
+@pytest.mark.parametrize(
+    "options", [{"prefix": "a-b"}, {"prefix": "x" * 21}, {"schema": 'a"b'}, {"schema": ""}, {"prefix": "1a"}]
+)
+def test_what_is_no_name(options):
+    with pytest.raises(InvalidInput):
+        tables(**options)
+
+
+def test_ids_are_never_used_twice(make):
+    storage = make()
+    storage.migrate()
+    ((job, _),) = storage.insert_jobs([{"type": "a"}])
+    with storage.engine.begin() as connection:
+        connection.execute(storage.tables.job.delete())
+        connection.commit()
+    ((after, _),) = storage.insert_jobs([{"type": "a"}])
+    assert after.id > job.id

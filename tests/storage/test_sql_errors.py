@@ -1,0 +1,285 @@
+"""What can go wrong with a database, and what is said of it: our errors, plain lines, no password."""
+
+from __future__ import annotations
+
+import builtins
+import socket
+import sqlite3
+import threading
+import time
+import traceback
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from gnj.queue.errors import (
+    Conflict,
+    Duplicate,
+    GnjError,
+    InvalidInput,
+    NotMigrated,
+    StorageError,
+    StorageUnavailable,
+)
+from gnj.queue.model import Batch, Job
+from gnj.queue.storage import Settlement
+from gnj.storage import open_storage
+from gnj.storage.memory import MemoryStorage
+from gnj.storage.sql import SqlStorage
+
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def make():
+    made = []
+
+    def make(database, **options):
+        made.append(SqlStorage(database, **options))
+        return made[-1]
+
+    yield make
+    for storage in made:
+        storage.close()
+
+
+@pytest.fixture
+def postgresql(postgresql_database, make):
+    storage = make(postgresql_database())
+    storage.migrate()
+    return storage
+
+
+@pytest.fixture
+def sqlite(sqlite_database, make):
+    storage = make(sqlite_database())
+    storage.migrate()
+    return storage
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def storage(request):
+    return request.getfixturevalue(request.param)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "oracle://scott:hunter2@db/x",
+        "mysql://u:hunter2@h/d",
+        "postgres://u:hunter2@h/d",
+        "redis://h",
+        "nonsense",
+        "",
+        "://",
+        "sqlite:x:y",
+    ],
+)
+def test_an_unknown_scheme_is_refused_in_one_line_that_names_the_known_ones(url):
+    with pytest.raises(InvalidInput) as caught:
+        open_storage(url)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(name in message for name in ("sqlite://", "postgresql://", "memory://"))
+    assert SECRET not in message
+
+
+def test_the_schemes_that_work(tmp_path):
+    assert isinstance(open_storage("memory://", prefix="x_"), MemoryStorage)
+    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://u@h/d", "postgresql+psycopg://u@h/d"):
+        storage = open_storage(url, prefix="x_", pool_size=2)
+        assert isinstance(storage, SqlStorage)
+        assert storage.engine.driver in ("pysqlite", "psycopg")
+        storage.close()
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *arguments, **options):
+        if name == "psycopg":
+            raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+        return real(name, *arguments, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(StorageError, match=r'^postgresql:// needs psycopg.*pip install "gnj\[postgresql\]"$'):
+        SqlStorage(f"postgresql://u:{SECRET}@h/d")
+
+
+def test_nothing_listens():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    refused(f"postgresql://u:{SECRET}@127.0.0.1:{port}/d", within=3)
+
+
+def test_nobody_answers():
+    """A server that takes the connection and says nothing: the worst of networks."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        refused(f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/d", within=5)
+
+
+def refused(url, within):
+    storage = SqlStorage(url)
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable) as caught:
+        storage.get(Job, 1)
+    assert time.monotonic() - began < within
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
+    storage.close()
+
+
+@pytest.mark.parametrize("database", ["nothing_here", "postgres"])
+def test_a_database_that_is_missing_and_a_user_that_is_unknown(postgresql_url, make, database):
+    url = make_url(postgresql_url).set(database=database, username="nobody_of_this_name", password=SECRET)
+    with pytest.raises(StorageUnavailable) as caught:
+        make(url).check()
+    assert SECRET not in str(caught.value)
+
+
+def test_a_directory_that_is_missing(tmp_path, make):
+    with pytest.raises(StorageUnavailable):
+        make(f"sqlite:///{tmp_path}/missing/x.db").count(Job)
+
+
+def test_a_file_that_is_no_database(tmp_path, make):
+    (tmp_path / "x.db").write_text("this is a letter to my aunt" * 100)
+    with pytest.raises(StorageError):
+        make(f"sqlite:///{tmp_path}/x.db").count(Job)
+
+
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+def test_not_migrated(request, make, backend):
+    storage = make(request.getfixturevalue(f"{backend}_database")())
+    calls = [
+        lambda: storage.get(Job, 1),
+        lambda: storage.find(Job),
+        lambda: storage.insert(Batch, [{}]),
+        lambda: storage.insert_jobs([{"type": "a"}]),
+        lambda: storage.claim(["a"], 1, lease=1, changes={"status": "processing"}),
+        lambda: storage.settle([Settlement(1, 1, ["processing"], {"status": "failed"})]),
+        lambda: storage.promote(1),
+        lambda: storage.lost(1),
+        storage.check,
+    ]
+    for call in calls:
+        with pytest.raises(NotMigrated):
+            call()
+    schema = make(storage.engine.url, schema="elsewhere") if backend == "postgresql" else None
+    if schema is not None:
+        with pytest.raises(NotMigrated):
+            schema.count(Job)
+
+
+def test_sqlite_stays_locked(sqlite, monkeypatch):
+    """Another process writes and does not end; reading goes on all the while."""
+    monkeypatch.setattr("gnj.storage.sql.engine.BUSY_SECONDS", 0.2)
+    impatient = SqlStorage(sqlite.engine.url)
+    other = sqlite3.connect(sqlite.engine.url.database, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    with pytest.raises(StorageUnavailable):
+        impatient.insert_jobs([{"type": "a"}])
+    assert time.monotonic() - began < 2
+    assert impatient.count(Job) == 0
+    other.execute("ROLLBACK")
+    impatient.insert_jobs([{"type": "a"}])
+    impatient.close()
+    other.close()
+
+
+def test_a_transaction_in_memory_that_does_not_end(make, monkeypatch):
+    monkeypatch.setattr("gnj.storage.sql.storage.BUSY_SECONDS", 0.1)
+    storage = make("sqlite://")
+    storage.migrate()
+    with storage.begin(), pytest.raises(StorageUnavailable):
+        storage.count(Job)
+    assert storage.count(Job) == 0
+
+
+def test_a_deadlock_is_a_conflict(postgresql):
+    first, second = (job for job, _ in postgresql.insert_jobs([{"type": "a"}, {"type": "a"}]))
+    both = threading.Barrier(2)
+    errors = []
+
+    def lock(one, other):
+        try:
+            with postgresql.begin() as tx:
+                tx.get(Job, one, lock=True)
+                both.wait(20)
+                tx.get(Job, other, lock=True)
+        except GnjError as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=lock, args=ids) for ids in ((first.id, second.id), (second.id, first.id))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert [type(error) for error in errors] == [Conflict]
+
+
+def test_a_server_that_went_away_and_came_back(postgresql):
+    """The connections the pool kept are dead: whoever writes does not notice."""
+    postgresql.insert_jobs([{"type": "a"}])
+    with create_engine(postgresql.engine.url).connect() as other:
+        pids = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        other.execute(text(pids))
+        other.commit()
+        other.detach()
+    postgresql.insert_jobs([{"type": "a"}])
+    assert postgresql.count(Job) == 2
+
+
+def test_a_connection_that_dies_in_a_transaction(postgresql):
+    def die_in_the_middle():
+        with postgresql.begin() as tx:
+            tx.insert_jobs([{"type": "a"}])
+            tx.connection.connection.driver_connection.close()
+            tx.insert_jobs([{"type": "a"}])
+
+    with pytest.raises(StorageUnavailable):
+        die_in_the_middle()
+    assert postgresql.count(Job) == 0
+
+
+def test_a_duplicate_leaves_the_transaction_usable(storage):
+    """The caller's own transaction must survive what the queue refuses."""
+    _, (second, _) = storage.insert_jobs([{"type": "a", "unique_id": "k"}, {"type": "a"}])
+    engine = create_engine(storage.engine.url)
+    with Session(engine) as session:
+        with storage.bind(session) as tx, pytest.raises(Duplicate, match="jobUniqueId"):
+            tx.edit(Job, [second.id], {"unique_id": "k"})
+        with storage.bind(session) as tx:
+            tx.edit(Job, [second.id], {"unique_id": "l"})
+        session.commit()
+    engine.dispose()
+    changed = storage.get(Job, second.id)
+    assert changed is not None
+    assert changed.unique_id == "l"
+
+
+def test_messages_hold_nothing_of_the_driver(storage):
+    """Such as a table's name or the values of the row."""
+    storage.insert_jobs([{"type": "a", "custom_id": SECRET}])
+    with pytest.raises(Duplicate) as caught:
+        storage.insert_jobs([{"type": "a", "custom_id": SECRET}])
+    assert str(caught.value) == "another row has that key"
+    with pytest.raises(StorageError) as unexpected, storage.begin() as tx:
+        tx.run(text("SELECT nonsense FROM (SELECT 1) AS secret_table WHERE 'x' ="))
+    assert "secret" not in str(unexpected.value)
+
+
+@pytest.mark.parametrize("wrong", ["a connection", None, 3])
+def test_what_is_no_connection(storage, wrong):
+    with pytest.raises(InvalidInput, match="Connection or Session"):
+        storage.bind(wrong)
+
+
+def test_a_connection_to_another_kind_of_database(sqlite, postgresql):
+    with postgresql.engine.connect() as connection, pytest.raises(InvalidInput, match="postgresql"):
+        sqlite.bind(connection)
+    with pytest.raises(InvalidInput, match="SQLite has no schemas"):
+        SqlStorage("sqlite://", schema="x")
