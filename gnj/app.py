@@ -35,6 +35,7 @@ class GNJ:
     Args:
         database: A URL (`sqlite:///jobs.db`, `postgresql://…`, `memory://`), a SQLAlchemy Engine, or a Storage; what
             `GNJ_DATABASE` says, or `sqlite:///gnj.db`, unless given.
+        handlers: The registry of handlers; one of its own unless given.
         authenticate: `(RequestContext) -> Principal | None`, sync or async: who is asking?
         authorize: `(Principal, Action, target) -> bool`, sync or async: may they? Everybody authenticated may, unless given.
         settings: The fields of `Settings`, which each have an environment variable as well.
@@ -47,6 +48,7 @@ class GNJ:
         self,
         database: str | Engine | Storage | None = None,
         *,
+        handlers: Handlers | None = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
         **settings: Any,
@@ -54,7 +56,7 @@ class GNJ:
         if isinstance(database, str):
             settings["database"] = database
         self.settings = Settings.of(settings)
-        self.handlers = Handlers()
+        self.handlers = Handlers() if handlers is None else handlers
         self._authenticate = authenticate
         self._authorize = authorize
         self.storage = database if isinstance(database, Storage) else self._open(database)

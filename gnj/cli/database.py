@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gnj.cli.output import CommandError, shown_url
@@ -23,18 +23,15 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     """
     from gnj.app import GNJ
 
+    handlers = target.handlers if target else None
     own = target.jobs if target else None
-    if own is not None and not typed:
-        jobs = own
-        given = {name: value for name, value in settings.items() if value is not None}
-        jobs.settings = replace(jobs.settings, **given)
-    elif own is not None:
-        jobs = GNJ(database, authenticate=own.authenticate, authorize=own.authorize, **settings)
-    else:
-        jobs = GNJ(database, **settings)
-    if target is not None:
-        jobs.handlers = target.handlers
-    return jobs
+    if own is None:
+        return GNJ(database, handlers=handlers, **settings)
+    hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize}
+    if typed:
+        return GNJ(database, handlers=handlers, **hooks, **settings)
+    given = {name: value for name, value in settings.items() if value is not None}
+    return GNJ(own.storage, handlers=handlers, **hooks, **{**asdict(own.settings), **given})
 
 
 def make_ready(jobs: GNJ) -> None:
@@ -43,11 +40,8 @@ def make_ready(jobs: GNJ) -> None:
     A SQLite file is made, and migrated. Raises `CommandError`, which says what is wrong with which database.
     """
     with naming(jobs):
-        queue = jobs.queue
+        jobs.start()
         jobs.storage.check()
-    # the handlers and the lease may be others than this object was made with
-    queue.policies = jobs.handlers.policies
-    queue.lease = queue.lease_of(jobs.settings.lease)
 
 
 def bring_up_to_date(jobs: GNJ) -> None:

@@ -90,7 +90,7 @@ def serve(
             stack.enter_context(each)
         _guard(jobs, sockets, insecure=insecure)
         make_ready(jobs)
-        _serve(jobs, sockets, host, grace, with_workers=target is not None)
+        _serve(jobs, sockets, host, grace, with_workers=target is not None and bool(target.handlers.types))
 
 
 def bind(host: str, port: int) -> list[socket.socket]:

@@ -56,12 +56,10 @@ class PipelineBuilder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._pipeline = self._queue.add_pipeline(
-                self._name, self._steps, tenant=self._tenant, start=self._start
-            )
+            self._pipeline = self._queue.add_pipeline(self._name, self._steps, tenant=self._tenant, start=self._start)
 
 
-def _member(job: Member) -> NewJob:
+def _member(job: object) -> NewJob:
     if isinstance(job, NewJob):
         return job
     if isinstance(job, str):

@@ -53,7 +53,8 @@ class Update:
         id: The job.
         values: Attributes and their new values; `status` among them is a wish.
         attempt: With it the change is fenced: it applies only while that claim holds the job.
-        merge: Lay the progress over the stored one instead of replacing it.
+        merge: Lay the progress over the stored one instead of replacing it. Workers of gnj do, who learn of a
+            requested cancellation from their heartbeats: the two-call rule is not for them.
         error: What the history of attempts keeps of a failure, such as a traceback; the output's error unless given.
     """
 
@@ -98,7 +99,7 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
         raise LeaseLost
     values = {name: value for name, value in change.values.items() if name != "status"}
     move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, wish)
-    if job.status is JobStatus.CANCEL_REQUESTED and move is None:
+    if job.status is JobStatus.CANCEL_REQUESTED and move is None and not change.merge:
         if job.cancel_seen:
             raise CancelPending
         values["cancel_seen"] = True
@@ -244,7 +245,7 @@ def _apply(
     else:
         (after,) = unit.tx.edit(Job, [job.id], changes)
     if move is not None and move.name in ("fail", "lose", "lose and fail", "lose and hold"):
-        _remember(unit, job, after, move, error)
+        _remember(unit, job, edits.get("output", job.output), move, error)
     if any(getattr(after, name) != getattr(job, name) for name in _PARENTS):
         pipelines.leave(unit, parents, _staying(job, after))
         _join(unit, parents, after, before=job)
@@ -265,7 +266,9 @@ def _moved(unit: Unit, job: Job, move: Move) -> dict[str, Any]:
         changes["failures"] = failures
         if job.status is JobStatus.PROCESSING and failures < (job.max_attempts or 1):
             wait = from_wire(job.backoff).wait(failures, unit.random) if job.backoff is not None else 0.0
-            changes = {**JOB_MOVES["retry later"].changes(job.status), "failures": failures}
+            # the next try begins without the error of this one, which the history keeps: a handler that gives nothing
+            # leaves the output as it is, and would end successful with it
+            changes = {**JOB_MOVES["retry later"].changes(job.status), "failures": failures, "output": None}
             if wait > 0:
                 changes["due_at"] = After(wait)
     return changes
@@ -299,13 +302,13 @@ def _told_already(unit: Unit, job: Job, change: Update, wish: JobStatus) -> bool
     )
 
 
-def _remember(unit: Unit, job: Job, after: Job, move: Move, error: str | None) -> None:
+def _remember(unit: Unit, job: Job, output: Json, move: Move, error: str | None) -> None:
     """Keeps a try that did not end well in the history, if the job was being tried."""
     if job.status not in JOB_CLAIMED:
         return
     if error is None:
-        output = after.output.get("error", after.output) if isinstance(after.output, dict) else after.output
-        error = output if isinstance(output, str) else None if output is None else str(output)
+        told = output.get("error", output) if isinstance(output, dict) else output
+        error = told if isinstance(told, str) else None if told is None else str(told)
     row = {
         "tenant": job.tenant,
         "job_id": job.id,
@@ -382,7 +385,8 @@ def _join(unit: Unit, parents: Parents, job: Job, before: Job | None = None) -> 
         pipelines.append_step(unit, job.pipeline_id, job_id=job.id)
     if job.batch_id is not None and (before is None or before.batch_id != job.batch_id):
         batch = parents.batches[job.batch_id]
-        if batch.status in BATCH_ENDED and batch.pipeline_id is None and job.status not in JOB_ENDED:
+        joins = before is not None or job.status not in JOB_ENDED  # one that ends as it joins is settled after this
+        if batch.status in BATCH_ENDED and batch.pipeline_id is None and joins:
             unit.tx.move(type(batch), [batch.id], BATCH_ENDED, BATCH_MOVES["reopen"].changes(batch.status))
 
 

@@ -35,11 +35,10 @@ def offset(value: int | None) -> int:
 
 def order(record: type[Record], names: Sequence[str]) -> tuple[tuple[str, bool], ...]:
     """An order in Python: attribute names, with a minus for descending: `("-priority", "id")`."""
-    if isinstance(names, str):
-        names = (names,)
-    if not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+    given: Any = (names,) if isinstance(names, str) else names
+    if not isinstance(given, Sequence) or not all(isinstance(name, str) for name in given):
         raise InvalidInput(f"order must be a list of attribute names, not {shown(names)}")
-    return _order(record, [(n.removeprefix("-"), n.startswith("-")) for n in names], wire=False)
+    return _order(record, [(n.removeprefix("-"), n.startswith("-")) for n in given], wire=False)
 
 
 def wire_order(record: type[Record], text: str) -> tuple[tuple[str, bool], ...]:

@@ -147,9 +147,12 @@ def member_ended(unit: Unit, parents: Parents, job: Job) -> None:
 
 def members_succeeded(unit: Unit, parents: Parents, jobs: Sequence[Job]) -> None:
     """`member_ended` for many jobs that are all successful: each batch is looked at once."""
-    for batch_id in sorted({job.batch_id for job in jobs if job.batch_id is not None}):
-        if batch := parents.batches.get(batch_id):
-            _batch_settled(unit, parents, batches.review(unit, batch))
+    batch_ids = sorted({job.batch_id for job in jobs if job.batch_id in parents.batches})
+    for batch_id in batch_ids:
+        batch = parents.batches[batch_id]
+        if len(batch_ids) > 1:  # the end of one before it may have started it, and so ended it
+            batch = unit.tx.get(Batch, batch_id) or batch
+        _batch_settled(unit, parents, batches.review(unit, batch))
     for job in jobs:
         if job.pipeline_id is not None and (pipeline := parents.pipelines.get(job.pipeline_id)):
             _step_ended(unit, pipeline, steps_of(unit, job), broken=False)
@@ -233,9 +236,9 @@ def _step_ended(unit: Unit, pipeline: Pipeline, steps: Sequence[Step], *, broken
 
 
 def _reopen(unit: Unit, pipeline: Pipeline | None, **member: int) -> None:
-    if pipeline is None:
+    steps = unit.tx.find(Step, Select(equal(Step, pipeline_id=pipeline.id, **member))) if pipeline else []
+    if pipeline is None or not steps:
         return
-    steps = unit.tx.find(Step, Select(equal(Step, pipeline_id=pipeline.id, **member)))
     _move_steps(unit, steps, "reopen")
     now = unit.tx.get(Pipeline, pipeline.id)
     if now is not None and now.status is PipelineStatus.FAILED:
@@ -243,11 +246,8 @@ def _reopen(unit: Unit, pipeline: Pipeline | None, **member: int) -> None:
 
 
 def _move_steps(unit: Unit, steps: Sequence[Step], name: str) -> None:
-    if steps:
-        move = STEP_MOVES[name]
-        unit.tx.move(
-            Step, [step.id for step in steps], move.frm(), {"status": next(iter(move.to.values())), **move.stamps}
-        )
+    move = STEP_MOVES[name]
+    unit.tx.move(Step, [step.id for step in steps], move.frm(), {"status": next(iter(move.to.values())), **move.stamps})
 
 
 def _move(unit: Unit, pipeline: Pipeline, name: str) -> Pipeline:

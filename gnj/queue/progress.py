@@ -45,8 +45,8 @@ def merged(old: Json, new: Json) -> Json:
     if not isinstance(old, dict) or not isinstance(new, dict):
         return new
     result = {**old, **new}
-    if isinstance(old.get(STEPS), dict) and isinstance(new.get(STEPS), dict):
-        result[STEPS] = {**old[STEPS], **new[STEPS]}
+    if isinstance(new.get(STEPS), dict):
+        result[STEPS] = {**_named(old.get(STEPS)), **new[STEPS]}
     return result
 
 

@@ -215,7 +215,7 @@ class Queue:
     def progress(self, claim: Job, info: Json) -> Job:
         """Lays `info` over the stored progress of a claimed job; steps of other names stay.
 
-        Raises `LeaseLost`, and `CancelPending` from the second call on after a cancellation was requested.
+        Raises `LeaseLost`. The status of the answer tells of a requested cancellation, as that of `heartbeat` does.
         """
         values = {"progress": check_json(info, "progress")}
         change = jobs.Update(id=claim.id, values=values, attempt=claim.attempt, merge=True)
@@ -351,9 +351,7 @@ class Queue:
         """A pipeline created whole: each step a job or the jobs of a batch. It starts unless `start` is False."""
         owner = _check_tenant(tenant)
         rows = [
-            [_new_values(job, owner) for job in step]
-            if isinstance(step, (list, tuple))
-            else _new_values(step, owner)
+            [_new_values(job, owner) for job in step] if isinstance(step, (list, tuple)) else _new_values(step, owner)
             for step in steps
         ]
         values = fields.created(Pipeline, {"name": name})
@@ -504,7 +502,7 @@ def _check_tenants(tenants: Sequence[str]) -> Sequence[str]:
     return [_check_tenant(tenant) for tenant in tenants]
 
 
-def _new_values(new: NewJob, owner: str | None = None) -> dict[str, Any]:
+def _new_values(new: object, owner: str | None = None) -> dict[str, Any]:
     """The attributes a `NewJob` gives, checked; what is None is left to the defaults.
 
     With `owner`, the tenant of the batch or pipeline it is to be a member of, the job belongs to that one as well.

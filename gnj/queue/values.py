@@ -34,7 +34,9 @@ _BRACKETS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|[\[\]{}]', re.DOTALL)
 def shown(value: object, limit: int = 60) -> str:
     """`value` for an error message: its repr, cut to `limit` characters."""
     try:
-        text = repr(value) if not isinstance(value, (list, tuple, dict, set)) or len(value) < 50 else type(value).__name__
+        text = (
+            repr(value) if not isinstance(value, (list, tuple, dict, set)) or len(value) < 50 else type(value).__name__
+        )
     except Exception:  # noqa: BLE001 - Python writes no integer of 5,000 digits, and a caller's own repr may do anything
         text = type(value).__name__
     return text if len(text) <= limit else text[: limit - 1] + "…"

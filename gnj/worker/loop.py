@@ -15,9 +15,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from gnj.queue.errors import GnjError, StorageError
 from gnj.queue.model import Job
@@ -29,7 +30,10 @@ from gnj.worker.handlers import Handler, Handlers
 from gnj.worker.outage import Outages, pause
 from gnj.worker.run import Run, call, call_async, refused
 from gnj.worker.source import Source
-from gnj.worker.threads import Coroutines, Threads, join
+from gnj.worker.threads import Threads, join
+
+if TYPE_CHECKING:
+    from gnj.worker.coroutines import Coroutines
 
 logger = logging.getLogger("gnj.worker")
 
@@ -211,15 +215,13 @@ class Loop:
 
     def _dispatch(self, run: Run, handler: Handler) -> bool:
         """Has the handler called, on its thread or the event loop's. The lock is held."""
-        context = Context(run.claim, self._source, run.flags, self._threads.hop)
+        context = Context(run.claim, self._source, run.flags, self._hop)
         handle = partial(handler.fn, run.claim, context) if handler.takes_context else partial(handler.fn, run.claim)
         then = partial(self._returned, run)
         self._active.add(run)
         try:
             if handler.is_async:
-                if self._coroutines is None:
-                    self._coroutines = Coroutines("gnj-async")
-                run.cancel = self._coroutines.run(partial(call_async, run, handle), then)
+                run.cancel = self._event_loop().run(partial(call_async, run, handle), then)
             else:
                 self._threads.run(partial(call, run, handle), then)
         except RuntimeError:  # the machine has no thread left
@@ -231,6 +233,18 @@ class Loop:
             self._soonest = run.due
             self._work.notify()
         return True
+
+    def _event_loop(self) -> Coroutines:
+        if self._coroutines is None:
+            from gnj.worker.coroutines import Coroutines  # noqa: PLC0415 - asyncio waits until it is needed
+
+            self._coroutines = Coroutines("gnj-async")
+        return self._coroutines
+
+    def _hop(self, task: Callable[[], Any]) -> Awaitable[Any]:
+        from gnj.worker.coroutines import hop  # noqa: PLC0415 - likewise
+
+        return hop(self._threads, task)
 
     def _returned(self, run: Run, outcome: Outcome | None) -> None:
         with self._lock:

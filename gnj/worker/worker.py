@@ -74,19 +74,20 @@ class Worker:
         """
         seconds = check_seconds(grace, "grace")
         with Inbox() as inbox:
-            self._start(inbox.tell)
+            loop = self._take_up(inbox.tell)
             try:
+                loop.start()
                 number = inbox.get()
                 if number != ENDED:
                     logger.info("%s: stopping within %g s", signal.Signals(number).name, seconds)
                     self._stop_but_listen(seconds, inbox)
             except BaseException:  # a host's handler of another signal raised
-                self.stop(0)
+                loop.stop(0)
                 raise
 
     def start(self) -> None:
         """Works in the background. Raises `InvalidInput` for types without a handler, `RuntimeError` if it works already."""
-        self._start(lambda: None)
+        self._take_up(lambda: None).start()
 
     def stop(self, grace: float = GRACE) -> None:
         """Claims no more, lets running handlers finish, gives back what is not done after `grace` seconds.
@@ -116,7 +117,7 @@ class Worker:
     ) -> None:
         self.stop()
 
-    def _start(self, ended: Callable[[], None]) -> None:
+    def _take_up(self, ended: Callable[[], None]) -> Loop:
         if missing := [type for type in self.types or () if self.handlers.get(type) is None]:
             raise InvalidInput(f"no handler is registered for {', '.join(map(shown, missing))}")
 
@@ -129,4 +130,4 @@ class Worker:
             if self._loop is not None:
                 raise RuntimeError("the worker is working already")
             self._loop = Loop(self.source, self.handlers, self.types, self.concurrency, self.poll, end)
-            self._loop.start()
+            return self._loop

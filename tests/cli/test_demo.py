@@ -136,6 +136,7 @@ def test_stopped_at_any_moment_it_leaves_nothing(start, environment, number, del
     nothing_is_left(environment)
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_leaves_nothing(start, environment):
     demo = start("demo")
     demo.wait_for("compress: ")
@@ -144,6 +145,7 @@ def test_stopped_in_the_middle_it_leaves_nothing(start, environment):
     nothing_is_left(environment)
 
 
+@pytest.mark.slow
 def test_postgresql(gnj, folder, environment, postgresql_database):
     result = gnj("demo", folder, "--database", postgresql_database())
     assert result.returncode == 0, (result.stdout, result.stderr)

@@ -97,7 +97,7 @@ def test_it_ends_in_time_whatever_clients_do(start, client, number):
         seconds = server.signal(number)
         stopped.kill()
     assert server.process.returncode == 0
-    assert seconds < 3.5
+    assert seconds < 5  # 3, and what a busy machine takes to notice
     assert not any("Traceback" in line for line in server.errors), server.errors
 
 
@@ -156,6 +156,35 @@ def test_a_token_guards_it_beyond_loopback(start, client):
     assert ask(client, url, "{ jobCount }", {"authorization": "Bearer s3cret"}) == {"jobCount": 0}
 
 
+def test_a_name_with_several_addresses(start, client):
+    url = start("serve", "--host", "localhost", "--port", "0").url()
+    assert url.startswith("http://localhost:")
+    assert ask(client, url, "{ jobCount }") == {"jobCount": 0}
+
+
+def test_ipv6(start, client):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no IPv6")
+    url = start("serve", "--host", "::1", "--port", "0").url()
+    assert url.startswith("http://[::1]:")
+    assert ask(client, url, "{ jobCount }") == {"jobCount": 0}
+
+
+def test_an_authenticate_hook_guards_it_beyond_loopback(start, client, home):
+    (home / "guarded.py").write_text(
+        "import gnj\n"
+        "from gnj.api.hooks import Principal\n"
+        "who = lambda context: Principal('me') if context.headers.get('x-me') else None\n"
+        "jobs = gnj.GNJ('sqlite:///own.db', authenticate=who)\n"
+    )
+    server = start("serve", "--host", "0.0.0.0", "--port", "0", "--workers", "guarded:jobs")
+    url = f"http://127.0.0.1:{server.url().rpartition(':')[2]}"
+    assert client.post(f"{url}/graphql", json={"query": "{ jobCount }"}).status_code == 401
+    assert ask(client, url, "{ jobCount }", {"x-me": "1"}) == {"jobCount": 0}
+
+
 def test_insecure_answers_everybody(start, client):
     server = start("serve", "--host", "0.0.0.0", "--port", "0", "--insecure")
     port = server.url().rpartition(":")[2]
@@ -197,9 +226,9 @@ def test_idle_connections_end_after_15_seconds(start):
         assert 13 < time.monotonic() - begin < 17
 
 
-def test_postgresql(gnj, start, client, postgresql_database):
+def test_postgresql(gnj_here, start, client, postgresql_database):
     url = postgresql_database()
-    done = gnj("migrate", "--database", url)
+    done = gnj_here("migrate", "--database", url)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith(" is up to date.\n")
     server = start("serve", "--port", "0", GNJ_DATABASE=url)

@@ -84,9 +84,9 @@ def test_a_killed_worker_loses_its_job_to_another(start, jobs):
     assert (done.attempt, done.stalled_count, done.failures) == (2, 1, 0)
 
 
-def test_postgresql(gnj, start, postgresql_database):
+def test_postgresql(gnj_here, start, postgresql_database):
     url = postgresql_database()
-    assert gnj("migrate", "--database", url).returncode == 0
+    assert gnj_here("migrate", "--database", url).returncode == 0
     with library.GNJ(url) as jobs:
         worker = start("worker", "app:handlers", GNJ_DATABASE=url, GNJ_POLL="30")
         worker.wait_for("gnj worker")

@@ -63,7 +63,10 @@ def storage(request: pytest.FixtureRequest, clock: FakeClock) -> Storage:
     names = [table.name for table in storage.tables.metadata.sorted_tables]
     statements = [f"DELETE FROM {table}" for table in names]
     if name == "postgresql":  # quicker than TRUNCATE, which makes new files
-        statements += [f"SELECT setval(pg_get_serial_sequence('{t.name}', 'id'), 1, false)" for t in storage.tables.records.values()]
+        statements += [
+            f"SELECT setval(pg_get_serial_sequence('{t.name}', 'id'), 1, false)"
+            for t in storage.tables.records.values()
+        ]
     else:
         statements.append("DELETE FROM sqlite_sequence")
     with storage.engine.begin() as connection:

@@ -9,6 +9,8 @@ import pytest
 
 from gnj.queue.errors import IllegalTransition, InvalidInput, NotFound
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
+from gnj.queue.service import Outcome
+from gnj.queue.states import JobStatus
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
 everywhere = pytest.mark.usefixtures("everywhere")
@@ -230,6 +232,15 @@ def test_a_job_may_move_and_end_at_once(queue, status, clock):
     assert (status(old), status(new)) == ("processing", "failed")
 
 
+@pytest.mark.parametrize(
+    "wish, expected", [("successful", "successful"), ("failed", "failed"), ("cancel-requested", "failed")]
+)
+def test_a_job_that_ends_as_it_joins_an_ended_batch_is_settled_there(queue, make, status, wish, expected):
+    batch = queue.add_batch([])
+    queue.update_job(make().id, {"batch_id": batch.id, "status": wish})
+    assert status(batch) == expected
+
+
 def test_the_last_member_to_leave_ends_a_running_batch(queue, status):
     batch = queue.add_batch([NewJob("a")])
     queue.update_job(queue.list(Job)[0].id, {"batch_id": None})
@@ -258,7 +269,9 @@ def test_unknown_batches_of_jobs(queue, refused, make):
     job = make()
     theirs = queue.create(Batch, {}, tenant="t")
     for id in (99, theirs.id):
-        with refused(InvalidInput, 'insert or update on table "job" violates foreign key constraint "job_batchId_fkey"'):
+        with refused(
+            InvalidInput, 'insert or update on table "job" violates foreign key constraint "job_batchId_fkey"'
+        ):
             queue.update_job(job.id, {"batch_id": id})
 
 
@@ -350,3 +363,24 @@ def test_members_that_end_together_end_their_batch_once(queue, status):
     assert [batch.status for batch in queue.list(Batch)] == ["successful", "processing"]
     assert [step.status for step in queue.list(Step)] == ["done", "processing"]
     assert len(queue.acquire(["b"], 9)) == 2
+
+
+@everywhere
+def test_members_of_several_batches_of_one_pipeline_end_in_one_call(queue, status):
+    """What the first batch ends starts the second, whose last member has ended in the same call."""
+    queue.add_pipeline("p", [[NewJob("a"), NewJob("a")], [NewJob("b")], NewJob("c")], start=False)
+    claims = [queue.update_job(job.id, {"status": "processing"}) for job in queue.list(Job)]
+    answers = queue.settle([Outcome(claim, JobStatus.SUCCESSFUL, place) for place, claim in enumerate(claims)])
+    assert [answer.status for answer in answers] == ["successful"] * 4
+    assert [batch.status for batch in queue.list(Batch)] == ["successful"] * 2
+    assert [step.status for step in queue.list(Step)] == ["done"] * 3
+    assert [pipeline.status for pipeline in queue.list(Pipeline)] == ["successful"]
+
+
+def test_a_member_that_was_moved_since_its_claim_ends_where_it_is(queue, status):
+    old, new = queue.add_batch([NewJob("a"), NewJob("a")]), queue.create(Batch, {})
+    claims = queue.acquire(["a"], 2)
+    queue.update_job(claims[0].id, {"batch_id": new.id})
+    answers = queue.settle([Outcome(claim, JobStatus.SUCCESSFUL) for claim in claims])
+    assert [answer.batch_id for answer in answers] == [new.id, old.id]
+    assert (status(old), status(new)) == ("successful", "successful")

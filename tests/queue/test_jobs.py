@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
+from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput, InvalidText, JobNotFound
 from gnj.queue.fields import wire_name
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
@@ -109,9 +111,16 @@ def test_a_job_created_as_processing_is_claimed(queue, make, clock):
     assert make(status="processing", started_at=START - timedelta(days=1)).started_at == START - timedelta(days=1)
 
 
+def test_a_moment_may_count_from_the_storages_present(queue, make):
+    assert make(start_after=After(2.5)).due_at == START + timedelta(seconds=2.5)
+    assert queue.update_job(make().id, {"start_after": After(-1)}).due_at == START - timedelta(seconds=1)
+
+
 def test_a_client_may_echo_what_it_has_no_say_in(queue, make):
     given = datetime(2020, 1, 1, tzinfo=UTC)
-    job = make(created_at=given, updated_at=given, deleted_at=given, retry_of=7, worker_id="w", started_at=given, id=None)
+    job = make(
+        created_at=given, updated_at=given, deleted_at=given, retry_of=7, worker_id="w", started_at=given, id=None
+    )
     assert (job.created_at, job.updated_at, job.deleted_at) == (given, START, None)
     assert (job.retry_of, job.worker_id, job.started_at) == (7, "w", given)
     assert make(created_at=None).created_at == START
@@ -165,9 +174,14 @@ def test_many_jobs_come_in_in_order_all_or_none(queue, refused):
         queue.enqueue_many([NewJob("a"), NewJob("")])
 
 
-def test_too_many_jobs_at_once(queue, refused):
-    with refused(InvalidInput, "at most 100,000 jobs can be enqueued at once"):
-        queue.enqueue_many(NewJob("a") for _ in range(MAX_BULK + 1))
+def test_too_many_jobs_at_once(queue, refused, monkeypatch):
+    monkeypatch.setattr("gnj.queue.service.MAX_BULK", 3)
+    assert len(queue.enqueue_many(NewJob("a") for _ in range(3))) == 3
+    with refused(InvalidInput, "at most 3 jobs can be enqueued at once"):
+        queue.enqueue_many(NewJob("a") for _ in range(4))
+    with refused(InvalidInput, "at most 3 jobs can be created at once, not 4"):
+        queue.create_jobs([{"type": "a"}] * 4)
+    assert MAX_BULK == 100_000
 
 
 # Unique ids -----------------------------------------------------------------------------------------------------------
@@ -281,7 +295,9 @@ def test_claims_of_nothing(queue, make):
         ({"limit": 1.0}, "limit must be an integer, not 1.0"),
         ({"lease": 0}, "lease must be from 0.01 to 2.592e+06 seconds, not 0"),
         ({"lease": float("nan")}, "lease must be a number of seconds, not nan"),
-        pytest.param({"lease": 10**400}, "lease must be from 0.01 to 2.592e+06 seconds, not 1" + "0" * 58 + "…", id="huge"),
+        pytest.param(
+            {"lease": 10**400}, "lease must be from 0.01 to 2.592e+06 seconds, not 1" + "0" * 58 + "…", id="huge"
+        ),
         ({"lease": "5"}, "lease must be a number of seconds, not '5'"),
         ({"lease": True}, "lease must be a number of seconds, not True"),
         ({"worker_id": ""}, "workerId must not be empty"),
@@ -323,6 +339,43 @@ def test_policies_fill_what_a_job_leaves_open(storage, clock):
 def test_bad_leases_of_a_queue(lease):
     with pytest.raises(InvalidInput, match="lease must be"):
         Queue(MemoryStorage(), lease=lease)
+
+
+# Waking ----------------------------------------------------------------------------------------------------------------
+
+
+def test_those_who_wait_are_woken_after_the_commit(queue, storage):
+    seen = queue.wake.rings
+    assert queue.wake.wait(seen, 0.0) == seen
+    queue.enqueue(NewJob("a", start_after=timedelta(1)))
+    assert queue.wake.wait(seen, 60.0) == seen + 1
+    queue.create_jobs([{"type": "a", "status": "planned"}])
+    assert queue.wake.rings == seen + 1
+
+    def command(unit):
+        unit.ready = True
+        raise InvalidInput("no")
+
+    with pytest.raises(InvalidInput):
+        queue.run(command)
+    assert queue.wake.rings == seen + 1
+
+
+def test_other_processes_wake_while_somebody_listens(queue, storage, monkeypatch):
+    heard = []
+
+    @contextmanager
+    def listen(wake):
+        heard.append(wake)
+        yield
+        heard.clear()
+
+    monkeypatch.setattr(storage, "listen", listen)
+    with queue.listening():
+        seen = queue.wake.rings
+        heard[0]()
+        assert queue.wake.rings == seen + 1
+    assert heard == []
 
 
 # Other ways in --------------------------------------------------------------------------------------------------------
@@ -393,7 +446,9 @@ def test_a_deleted_job_is_gone(queue, storage, make, refused):
     assert len(queue.select(Job, Select(deleted=True))) == 2
 
 
-@pytest.mark.parametrize("id", [None, "1", 1.0, True, 2**63, -(2**63) - 1, pytest.param(10**5000, id="huge"), [], float("nan")])
+@pytest.mark.parametrize(
+    "id", [None, "1", 1.0, True, 2**63, -(2**63) - 1, pytest.param(10**5000, id="huge"), [], float("nan")]
+)
 def test_bad_ids(queue, refused, id):
     for command in (queue.cancel, queue.recover, queue.retry, queue.start_pipeline, partial(queue.get, Job)):
         with refused(InvalidInput):

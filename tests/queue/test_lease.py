@@ -50,7 +50,10 @@ def test_claims_that_are_over_are_not_renewed(queue, claim, refused):
     queue.succeed(ended)
     queue.release([released])
     for job in (ended, released, live.evolve(attempt=2), live.evolve(id=99)):
-        with refused(LeaseLost, "The claim is over: its lease ran out, the job ended or was given to another worker; nothing was changed."):
+        with refused(
+            LeaseLost,
+            "The claim is over: its lease ran out, the job ended or was given to another worker; nothing was changed.",
+        ):
             queue.heartbeat(job)
     tokens = [(ended.id, 1), (live.id, 1), (live.id, 0), (99, 1), (live.id, 1)]
     assert [job and job.id for job in queue.heartbeats(tokens)] == [None, live.id, None, None, live.id]
@@ -148,7 +151,9 @@ def test_how_many_leases_may_be_lost_is_the_jobs_to_say(queue, claim, clock, max
 
 
 @everywhere
-@pytest.mark.parametrize("on_lost, status", [(None, "queued"), ("requeue", "queued"), ("fail", "failed"), ("hold", "planned")])
+@pytest.mark.parametrize(
+    "on_lost, status", [(None, "queued"), ("requeue", "queued"), ("fail", "failed"), ("hold", "planned")]
+)
 def test_what_a_lost_lease_does(queue, claim, clock, on_lost, status):
     job = claim(lease=30, on_lost=on_lost, worker_id=None, start_after=timedelta(0))
     after = lost(queue, clock, job)
@@ -223,7 +228,7 @@ def test_acquiring_takes_back_what_was_lost(queue, claim, clock, monkeypatch):
 def test_another_queue_takes_back_as_well(queue, storage, claim, clock):
     job = claim(lease=30)
     clock.tick(30)
-    assert Queue(storage).acquire([job.type]).attempt == 2
+    assert [found.attempt for found in Queue(storage).acquire([job.type], 5)] == [2]
 
 
 def test_one_look_at_a_time(queue, claim, clock):

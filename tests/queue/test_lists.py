@@ -16,7 +16,10 @@ everywhere = pytest.mark.usefixtures("everywhere")
 def five(queue):
     """Five jobs; by id: their priorities and names."""
     return queue.enqueue_many(
-        [NewJob("a", i, priority=p, name=n) for i, (p, n) in enumerate([(4, "x"), (8, None), (1, "X"), (8, "ä"), (4, "x")])]
+        [
+            NewJob("a", i, priority=p, name=n)
+            for i, (p, n) in enumerate([(4, "x"), (8, None), (1, "X"), (8, "ä"), (4, "x")])
+        ]
     )
 
 
@@ -90,8 +93,8 @@ def test_a_list_without_a_limit_ends(queue):
         ({"order": ["id"] * 4}, "order takes at most 3 fields, not 4"),
         ({"order": ["input"]}, "order: input is JSON and has no order"),
         ({"order": ["batch.id"]}, "Association batch unknown on model job order"),
-        ({"where": 5}, "where must be an object like {\"status\": \"queued\"}, not 5"),
-        ({"where": [{"id": 1}]}, "where must be an object like {\"status\": \"queued\"}, not [{'id': 1}]"),
+        ({"where": 5}, 'where must be an object like {"status": "queued"}, not 5'),
+        ({"where": [{"id": 1}]}, 'where must be an object like {"status": "queued"}, not [{\'id\': 1}]'),
     ],
 )
 def test_bad_arguments(queue, arguments, message):
@@ -149,13 +152,17 @@ def test_bad_orders_on_the_wire(text, message):
     assert str(caught.value) == message
 
 
-@pytest.mark.parametrize("text", ["nope", "priority", "reverse:", "reverse:reverse:id", "-id", "tenant", "due_at", "id desc"])
+@pytest.mark.parametrize(
+    "text", ["nope", "priority", "reverse:", "reverse:reverse:id", "-id", "tenant", "due_at", "id desc"]
+)
 def test_unknown_fields_on_the_wire(text):
-    with pytest.raises(InvalidInput, match="^order: job has no field"):
+    with pytest.raises(InvalidInput, match="order: job has no field"):
         lists.wire_order(Job, text)
 
 
 def test_what_is_hidden_is_not_on_the_wire():
     hidden = {"tenant", "customId", "position", "dueAt", "lease", "options", "limitKey", "traceparent"}
     assert not hidden & set(by_wire(Job))
-    assert {"leaseExpiresAt", "timeoutSeconds", "isUpdateAlreadyCalledWhileCancelRequested", "retryOfJobId"} <= set(by_wire(Job))
+    assert {"leaseExpiresAt", "timeoutSeconds", "isUpdateAlreadyCalledWhileCancelRequested", "retryOfJobId"} <= set(
+        by_wire(Job)
+    )

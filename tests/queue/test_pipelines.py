@@ -9,6 +9,8 @@ import pytest
 from gnj.queue.builder import PipelineBuilder
 from gnj.queue.errors import GnjError, IllegalTransition, InvalidInput, NotFound
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
+from gnj.queue.service import Outcome
+from gnj.queue.states import JobStatus
 from gnj.storage.memory import MemoryStorage
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -165,7 +167,12 @@ def test_a_pipeline_without_steps_does_not_start(queue, refused, make):
 
 
 def test_starting_is_told_what_came_of_it(queue, make):
-    for status, expected in (("successful", "successful"), ("failed", "failed"), ("cancelled", "failed"), ("processing", "processing")):
+    for status, expected in (
+        ("successful", "successful"),
+        ("failed", "failed"),
+        ("cancelled", "failed"),
+        ("processing", "processing"),
+    ):
         pipeline = queue.create(Pipeline, {})
         make(pipeline_id=pipeline.id, status=status)
         assert queue.start_pipeline(pipeline.id).status == expected
@@ -309,7 +316,10 @@ def test_a_job_moves_from_one_pipeline_to_another(queue, make, statuses, end):
     one, other = queue.add_pipeline("p", [NewJob("a"), NewJob("b")]), queue.create(Pipeline, {"status": "processing"})
     moved = queue.update_job(2, {"pipeline_id": other.id})
     assert moved == queue.get(Job, 2)
-    assert (moved.status, [(s.pipeline_id, s.job_id, s.index) for s in queue.list(Step)]) == ("queued", [(1, 1, 1), (2, 2, 1)])
+    assert (moved.status, [(s.pipeline_id, s.job_id, s.index) for s in queue.list(Step)]) == (
+        "queued",
+        [(1, 1, 1), (2, 2, 1)],
+    )
     end("a")
     assert queue.get(Pipeline, one.id).status == "successful"
     assert queue.get(Pipeline, other.id).status == "processing"
@@ -385,8 +395,50 @@ def test_nobody_leaves_or_joins_an_ended_pipeline(queue, make, refused, end):
 def test_unknown_pipelines_of_jobs(queue, make, refused):
     job, theirs = make(), queue.create(Pipeline, {}, tenant="t")
     for id in (99, theirs.id):
-        with refused(InvalidInput, 'insert or update on table "job" violates foreign key constraint "job_pipelineId_fkey"'):
+        with refused(
+            InvalidInput, 'insert or update on table "job" violates foreign key constraint "job_pipelineId_fkey"'
+        ):
             queue.update_job(job.id, {"pipeline_id": id})
+
+
+def test_work_without_a_step_ends_and_is_recovered_by_itself(queue, make, statuses):
+    pipeline = queue.create(Pipeline, {"status": "failed"})
+    late = make(pipeline_id=pipeline.id, recoverable=True)
+    batch = queue.create(Batch, {"pipeline_id": pipeline.id})
+    member = make(batch_id=batch.id, recoverable=True)
+    for job in (late, member):
+        queue.update_job(job.id, {"status": "failed"})
+        queue.recover(job.id)
+    assert statuses() == ("f", "", "qq")
+    assert queue.get(Batch, batch.id).status == "processing"
+    for job in queue.acquire(["a"], 2):
+        queue.succeed(job)
+    assert statuses() == ("f", "", "ss")
+    assert queue.get(Batch, batch.id).status == "successful"
+
+
+@pytest.mark.parametrize("end", ["successful", "failed"])
+def test_parents_that_are_deleted_are_left_alone(queue, storage, make, end, statuses):
+    pipeline = queue.create(Pipeline, {})
+    loose = queue.create(Batch, {})
+    within = queue.create(Batch, {"pipeline_id": pipeline.id})
+    jobs = [
+        make(recoverable=True, **parent)
+        for parent in ({"pipeline_id": pipeline.id}, {"batch_id": loose.id}, {"batch_id": within.id})
+    ]
+    storage.edit(Pipeline, [pipeline.id], {"deleted_at": START})
+    storage.edit(Batch, [loose.id], {"deleted_at": START})
+    claims = [queue.update_job(job.id, {"status": "processing"}) for job in jobs]
+    if end == "successful":
+        queue.settle([Outcome(claim, JobStatus.SUCCESSFUL) for claim in claims])
+    else:
+        for claim in claims:
+            queue.fail(claim)
+            queue.recover(claim.id)
+            queue.update_job(claim.id, {"status": "failed"})
+            queue.retry(claim.id)
+    assert statuses() == ("", "pp", "sss" if end == "successful" else "fffqqq")
+    assert queue.get(Batch, within.id).status == ("successful" if end == "successful" else "processing")
 
 
 # Steps by hand --------------------------------------------------------------------------------------------------------
@@ -533,8 +585,14 @@ def test_work_belongs_to_one_pipeline(queue, make, refused):
         ({"pipeline_id": 1}, "notNull Violation: pipelineStep.index cannot be null"),
         ({"pipeline_id": 1, "index": None}, "notNull Violation: pipelineStep.index cannot be null"),
         ({"pipeline_id": 1, "index": "1"}, "pipelineStep.index must be an integer, not '1'"),
-        ({"pipeline_id": 1, "index": 2**31}, "pipelineStep.index must be from -2,147,483,648 to 2,147,483,647, not 2147483648"),
-        ({"pipeline_id": 1, "index": 1, "job_id": 0}, "pipelineStep.job_id must be from 1 to 9,223,372,036,854,775,807, not 0"),
+        (
+            {"pipeline_id": 1, "index": 2**31},
+            "pipelineStep.index must be from -2,147,483,648 to 2,147,483,647, not 2147483648",
+        ),
+        (
+            {"pipeline_id": 1, "index": 1, "job_id": 0},
+            "pipelineStep.job_id must be from 1 to 9,223,372,036,854,775,807, not 0",
+        ),
         ({"pipeline_id": 1, "index": 1, "batch_id": True}, "pipelineStep.batch_id must be an integer, not True"),
         ({"pipeline_id": True, "index": 1}, "pipelineStep.pipeline_id must be an integer, not True"),
         ({"pipeline_id": 1, "index": 1, "name": "n"}, "pipelineStep has no attribute 'name'"),
@@ -599,5 +657,7 @@ def test_a_pipeline_whose_block_raises_is_not_made(queue):
 
 @pytest.mark.parametrize("member", [None, 5, (), ("a", 1, 2), ["a"], {"type": "a"}])
 def test_what_is_no_member(queue, member):
-    with pytest.raises(InvalidInput, match="^a job of a batch must be a NewJob, a type, or a pair of type and input, not "):
+    with pytest.raises(
+        InvalidInput, match="a job of a batch must be a NewJob, a type, or a pair of type and input, not "
+    ):
         PipelineBuilder(queue, "p").batch([member])

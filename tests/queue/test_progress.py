@@ -18,7 +18,9 @@ def replaced(old, new, started_at=START):
     return progress.replaced(old, new, started_at=started_at, now=NOW)
 
 
-@pytest.mark.parametrize("new", [None, 1, "x", [], [1], {}, {"a": 1}, {"steps": None}, {"steps": 5}, {"steps": "x"}, {"steps": True}])
+@pytest.mark.parametrize(
+    "new", [None, 1, "x", [], [1], {}, {"a": 1}, {"steps": None}, {"steps": 5}, {"steps": "x"}, {"steps": True}]
+)
 def test_anything_but_steps_replaces_the_old_value_whole(new):
     assert replaced({"a": 2, "b": 3, "steps": {"x": {"status": "done"}}}, new) == new
     assert replaced(None, new) == new
@@ -27,13 +29,18 @@ def test_anything_but_steps_replaces_the_old_value_whole(new):
 def test_attributes_of_a_named_step_stay_underneath_and_other_steps_are_dropped():
     old = {"b": 1, "steps": {"x": {"status": "waiting", "note": 1}, "y": {"status": "done"}}}
     new = {"a": 1, "steps": {"x": {"note": 2, "more": 3}, "z": {"status": "planned"}}}
-    assert replaced(old, new) == {"a": 1, "steps": {"x": {"status": "waiting", "note": 2, "more": 3}, "z": {"status": "planned"}}}
+    assert replaced(old, new) == {
+        "a": 1,
+        "steps": {"x": {"status": "waiting", "note": 2, "more": 3}, "z": {"status": "planned"}},
+    }
 
 
 def test_a_step_that_is_done_is_stamped_once():
     first = replaced(None, {"steps": {"x": {"status": "done"}}})
     assert first == {"steps": {"x": DONE}}
-    again = progress.replaced(first, {"steps": {"x": {"status": "done", "note": 1}}}, started_at=START, now=NOW + timedelta(1))
+    again = progress.replaced(
+        first, {"steps": {"x": {"status": "done", "note": 1}}}, started_at=START, now=NOW + timedelta(1)
+    )
     assert again == {"steps": {"x": {**DONE, "note": 1}}}
 
 
@@ -70,7 +77,9 @@ def test_a_stored_end_that_is_no_date_counts_for_nothing():
 
 @pytest.mark.parametrize("old", [None, 5, [], {}, {"steps": None}, {"steps": 5}])
 def test_old_values_of_another_shape_do_no_harm(old):
-    assert replaced(old, {"steps": {"x": {"status": "done"}, "y": 1, "z": None}}) == {"steps": {"x": DONE, "y": 1, "z": None}}
+    assert replaced(old, {"steps": {"x": {"status": "done"}, "y": 1, "z": None}}) == {
+        "steps": {"x": DONE, "y": 1, "z": None}
+    }
 
 
 def test_steps_given_as_a_list_stay_a_list():
@@ -122,7 +131,9 @@ def test_an_update_replaces_and_a_worker_merges(queue, claim, clock):
     assert job.progress["percent"] == 10
     assert job.progress["steps"]["y"]["elapsedTime"] == 3000
     assert set(job.progress["steps"]) == {"x", "y"}
-    assert queue.update_job(job.id, {"progress": {"steps": {"y": {}}}}).progress == {"steps": {"y": job.progress["steps"]["y"]}}
+    assert queue.update_job(job.id, {"progress": {"steps": {"y": {}}}}).progress == {
+        "steps": {"y": job.progress["steps"]["y"]}
+    }
     assert queue.update_job(job.id, {"progress": None}).progress is None
 
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from gnj.queue.errors import IllegalTransition, InvalidInput, JobNotFound
 from gnj.queue.model import Batch, Job, JobAttempt, NewJob, Pipeline, Step
+from gnj.queue.policy import Policy
 from gnj.queue.retry import MAX_DELAY, Backoff, Exponential, Fixed, Linear, from_wire
+from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -63,12 +65,24 @@ def test_the_wire_counts_in_milliseconds():
     assert from_wire({"type": "linear", "delay": 1500, "maxDelay": 2500, "jitter": 0.5}) == Linear(1.5, 2.5, 0.5)
     assert from_wire({}) == Fixed()
     assert from_wire({"delay": 1, "maxDelay": None, "jitter": None}) == Fixed(0.001)
-    assert Exponential(1, maximum=2, jitter=0.1).to_wire() == {"type": "exponential", "delay": 1000, "maxDelay": 2000, "jitter": 0.1}
+    assert Exponential(1, maximum=2, jitter=0.1).to_wire() == {
+        "type": "exponential",
+        "delay": 1000,
+        "maxDelay": 2000,
+        "jitter": 0.1,
+    }
 
 
 @pytest.mark.parametrize(
     "options",
-    [{"delay": -1}, {"delay": "1"}, {"delay": float("nan")}, {"delay": True}, {"delay": 1, "maximum": -1}, {"delay": 10**400}],
+    [
+        {"delay": -1},
+        {"delay": "1"},
+        {"delay": float("nan")},
+        {"delay": True},
+        {"delay": 1, "maximum": -1},
+        {"delay": 10**400},
+    ],
 )
 def test_bad_backoffs(options):
     with pytest.raises(InvalidInput, match=r"^backoff (delay|maximum) must be "):
@@ -98,7 +112,7 @@ def test_tries_waits_and_counters(queue, claim, clock):
         job = queue.fail(job, f"no {number}", traceback=f"trace {number}")
         assert (job.status, job.failures, job.attempt, job.ended_at) == ("queued", number, number, None)
         assert (job.due_at, job.lease_expires_at) == (clock() + timedelta(seconds=wait), None)
-        assert job.output == {"error": f"no {number}"}
+        assert job.output is None
         clock.tick(wait - 0.001)
         assert queue.acquire([job.type]) is None
         clock.tick(0.001)
@@ -115,6 +129,13 @@ def test_tries_waits_and_counters(queue, claim, clock):
     assert [row.ended_at - row.started_at for row in history] == [timedelta(seconds=1)] * 3
 
 
+def test_a_try_that_gives_nothing_does_not_end_with_the_error_of_the_one_before(queue, claim):
+    job = claim(max_attempts=2)
+    queue.fail(job, "no")
+    done = queue.succeed(queue.acquire([job.type]))
+    assert (done.status, done.output) == ("successful", None)
+
+
 def test_a_retry_without_backoff_is_due_at_once(queue, claim):
     job = claim(max_attempts=2, start_after=timedelta(0))
     failed = queue.fail(job, "no")
@@ -123,8 +144,6 @@ def test_a_retry_without_backoff_is_due_at_once(queue, claim):
 
 
 def test_jitter_is_drawn_for_each_wait_and_repeatable(storage, clock):
-    from gnj.queue.service import Queue
-
     def waits(seed):
         queue = Queue(storage, seed=seed)
         backoff = {"type": "fixed", "delay": 10_000, "jitter": 0.5}
@@ -179,12 +198,10 @@ def test_a_traceback_is_made_storable(queue, claim):
 
 
 def test_policy_of_the_claim_counts(storage, clock):
-    from gnj.queue.policy import Policy
-    from gnj.queue.service import Queue
-
     queue = Queue(storage, policies={"a": Policy(max_attempts=2, backoff=Fixed(5))})
     queue.enqueue(NewJob("a"))
-    assert queue.fail(queue.acquire(["a"]), "no").due_at == START + timedelta(seconds=5)
+    (job,) = queue.acquire(["a"], 1)
+    assert queue.fail(job, "no").due_at == START + timedelta(seconds=5)
 
 
 # Recover --------------------------------------------------------------------------------------------------------------

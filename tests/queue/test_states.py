@@ -110,7 +110,9 @@ def test_every_pair_of_a_status_and_a_move(table):
                 assert before in move.frm()
                 assert before in move.frm(move.to[before])
             else:
-                with pytest.raises(IllegalTransition, match=re.escape(f'cannot {name} what is "{before}"; it must be one of:')):
+                with pytest.raises(
+                    IllegalTransition, match=re.escape(f'cannot {name} what is "{before}"; it must be one of:')
+                ):
                     move.changes(before)
                 assert before not in move.frm()
 
@@ -200,7 +202,14 @@ def test_the_queue_follows_the_matrix_for_jobs(queue, make, refused, before, wis
             queue.update_job(job.id, {"status": wish, "name": "new"})
 
 
-@pytest.mark.parametrize("kind, statuses, expected", [(Batch, BatchStatus, BATCHES_BY_HAND), (Pipeline, PipelineStatus, PIPELINES_BY_HAND), (Step, StepStatus, STEPS_BY_HAND)])
+@pytest.mark.parametrize(
+    "kind, statuses, expected",
+    [
+        (Batch, BatchStatus, BATCHES_BY_HAND),
+        (Pipeline, PipelineStatus, PIPELINES_BY_HAND),
+        (Step, StepStatus, STEPS_BY_HAND),
+    ],
+)
 def test_the_queue_follows_the_matrix_for_the_rest(queue, refused, kind, statuses, expected):
     needs = {"pipeline_id": queue.create(Pipeline, {}).id, "index": 1} if kind is Step else {}
     for before, wishes in expected.items():

@@ -6,6 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -35,6 +36,12 @@ from gnj.queue.values import (
 
 class Unknown(tzinfo):
     def utcoffset(self, moment):
+        return None
+
+    def dst(self, moment):
+        return None
+
+    def tzname(self, moment):
         return None
 
 
@@ -105,7 +112,8 @@ def test_texts_are_made_storable():
 def test_integers():
     assert check_int(-(2**63), "it") == -(2**63)
     assert check_int(2**63 - 1, "it") == 2**63 - 1
-    for value in (True, None, 1.0, "1", [], float("nan")):
+    bad: list[object] = [True, None, 1.0, "1", [], float("nan")]
+    for value in bad:
         refused(InvalidInput, f"it must be an integer, not {value!r}", check_int, value, "it")
     refused(InvalidInput, "it must be from 1 to 5, not 6", check_int, 6, "it", low=1, high=5)
     refused(InvalidInput, "it must be from 1 to 5, not int", check_int, 10**5000, "it", low=1, high=5)
@@ -113,7 +121,8 @@ def test_integers():
 
 def test_booleans():
     assert check_bool(True, "it") is True
-    for value in (0, 1, None, "true", []):
+    bad: list[object] = [0, 1, None, "true", []]
+    for value in bad:
         refused(InvalidInput, f"it must be true or false, not {value!r}", check_bool, value, "it")
 
 
@@ -122,7 +131,8 @@ def test_seconds():
     assert isinstance(check_seconds(1, "it"), float)
     assert check_seconds(timedelta(milliseconds=1500), "it") == 1.5
     assert check_seconds(0, "it") == 0
-    for value in (True, None, "1", [], float("nan")):
+    bad: list[object] = [True, None, "1", [], float("nan")]
+    for value in bad:
         refused(InvalidInput, f"it must be a number of seconds, not {value!r}", check_seconds, value, "it")
     for value in (-0.1, 11, float("inf"), float("-inf"), 10**300):
         with pytest.raises(InvalidInput, match=r"^it must be from 0 to 10 seconds, not "):
@@ -141,14 +151,25 @@ def test_times_are_utc_in_milliseconds():
     assert check_time(datetime.max.replace(tzinfo=UTC), "it").year == 9999
 
 
-@pytest.mark.parametrize("moment", [datetime(1969, 12, 31, 23, 59, tzinfo=UTC), datetime.min.replace(tzinfo=UTC), datetime.min.replace(tzinfo=timezone(timedelta(hours=14))), datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))), datetime(1970, 1, 1, tzinfo=timezone(timedelta(hours=1)))])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1969, 12, 31, 23, 59, tzinfo=UTC),
+        datetime.min.replace(tzinfo=UTC),
+        datetime.min.replace(tzinfo=timezone(timedelta(hours=14))),
+        datetime.max.replace(tzinfo=timezone(timedelta(hours=-12))),
+        datetime(1970, 1, 1, tzinfo=timezone(timedelta(hours=1))),
+    ],
+)
 def test_years_that_no_database_shares(moment):
     refused(InvalidInput, "it must lie between the years 1970 and 9999", check_time, moment, "it")
 
 
 @pytest.mark.parametrize("value", [datetime(2030, 1, 1), datetime(2030, 1, 1, tzinfo=Unknown())])  # noqa: DTZ001
 def test_naive_times(value):
-    refused(InvalidInput, f"it must be an aware datetime (with a time zone), not {shown(value)}", check_time, value, "it")
+    refused(
+        InvalidInput, f"it must be an aware datetime (with a time zone), not {shown(value)}", check_time, value, "it"
+    )
 
 
 @pytest.mark.parametrize("value", [None, 5, "2030-01-01T00:00:00Z", datetime(2030, 1, 1).date(), timedelta(1)])  # noqa: DTZ001
@@ -168,14 +189,14 @@ def test_moments_that_the_storage_fills_in():
 
 # JSON -----------------------------------------------------------------------------------------------------------------
 
+texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=5)
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
     | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",))),
-    lambda values: st.lists(values, max_size=3)
-    | st.dictionaries(st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=3), values, max_size=3),
+    | texts,
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(texts, values, max_size=3),
     max_leaves=10,
 )
 
@@ -198,13 +219,13 @@ def test_json_is_copied_into_plain_types():
 
 
 def nested(depth):
-    value = []
+    value: list[Any] = []
     for _ in range(depth - 1):
         value = [value]
     return value
 
 
-circle: list = []
+circle: list[Any] = []
 circle.append(circle)
 
 
@@ -246,14 +267,14 @@ def test_json_at_its_limits():
     "text, value",
     [
         ("null", None),
-        (" [1, 2.5e3, \"[{\\\"]\", {}] ", [1, 2500.0, '[{"]', {}]),
+        (' [1, 2.5e3, "[{\\"]", {}] ', [1, 2500.0, '[{"]', {}]),
         ('"\\ud83d\\ude00"', "\U0001f600"),
         ("-9223372036854775808", -(2**63)),
         ('{"a": 1, "a": 2}', {"a": 2}),
         (b'"\xc3\xbc"', "ü"),
         (json.dumps(nested(MAX_DEPTH)), nested(MAX_DEPTH)),
         (json.dumps(["[" * 100] * 3), ["[" * 100] * 3),
-        (json.dumps([["\\\"["] * 70]), [["\\\"["] * 70]),
+        (json.dumps([['\\"['] * 70]), [['\\"['] * 70]),
         ("[" + ",".join(["[]"] * 70) + "]", [[]] * 70),
         ('[{"a": {}}, ' + ",".join(["{}"] * 70) + "]", [{"a": {}}, *[{}] * 70]),
     ],

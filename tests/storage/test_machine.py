@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 from sqlalchemy import text
@@ -15,6 +16,9 @@ from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
 from gnj.testing.machine import storage_machine
 from tests import databases
+
+# To make a failing walk short takes Hypothesis minutes.
+pytestmark = pytest.mark.timeout(900)
 
 
 def walk(make_storage: Callable[[Clock], Storage], *, examples: int, steps: int = 40) -> None:
@@ -61,4 +65,4 @@ def test_sqlite(tmp_path: Path):
 
 def test_postgresql(postgresql_server: databases.PostgresqlServer):
     with postgresql_server.database() as url:
-        walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=60)
+        walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=30)

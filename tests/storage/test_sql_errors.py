@@ -28,6 +28,7 @@ from gnj.queue.storage import Settlement
 from gnj.storage import open_storage
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
+from gnj.storage.sql.notify_postgresql import channel
 
 SECRET = "hunter2"
 
@@ -283,3 +284,57 @@ def test_a_connection_to_another_kind_of_database(sqlite, postgresql):
         sqlite.bind(connection)
     with pytest.raises(InvalidInput, match="SQLite has no schemas"):
         SqlStorage("sqlite://", schema="x")
+
+
+def signal(storage):
+    with storage.begin() as tx:
+        tx.signal()
+
+
+def test_a_listener_whose_connection_dies_listens_again(postgresql, make, caplog):
+    other, woken = make(postgresql.engine.url), threading.Event()
+    with postgresql.listen(woken.set):
+        signal(other)
+        assert woken.wait(5)
+        woken.clear()
+        listening = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%notify%' AND pid <> pg_backend_pid()"
+        with other.begin() as tx:
+            assert tx.run(text(listening)).scalars().all() == [True]
+        assert woken.wait(5), "what was said meanwhile is looked for"
+        woken.clear()
+        signal(other)
+        assert woken.wait(5)
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
+    assert "polling" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_a_listener_without_a_server_goes_on_trying(make, caplog):
+    storage = make("postgresql://nobody@127.0.0.1:1/nothing")
+    began = time.monotonic()
+    with storage.listen(lambda: None):
+        time.sleep(0.5)
+    assert time.monotonic() - began < 3
+    assert caplog.text.count("polling") >= 2
+
+
+def test_nobody_is_notified_when_nobody_listens(postgresql):
+    """A row of a listener that is gone counts until its lease is over, and no longer."""
+    listener = postgresql.tables.listener
+    statements: list[object] = []
+    with postgresql.engine.connect() as connection:
+        raw = connection.connection.driver_connection
+        raw.add_notify_handler(statements.append)
+        raw.execute(f"LISTEN {channel(postgresql.tables)}")
+        signal(postgresql)
+        connection.execute(
+            text(f"INSERT INTO {listener.name} (wants, created_at, expires_at) VALUES ('jobs', now(), now())")
+        )
+        signal(postgresql)
+        raw.execute("SELECT 1")
+        assert statements == []
+        connection.execute(text(f"UPDATE {listener.name} SET expires_at = now() + interval '1 minute'"))
+        signal(postgresql)
+        raw.execute("SELECT 1")
+        assert len(statements) == 1

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from gnj.worker.threads import Coroutines, Threads, join
+from gnj.worker.coroutines import Coroutines, hop
+from gnj.worker.threads import Threads, join
 from tests.worker.spy import WAIT, at_most, see, until
 
 Answers = SimpleQueue[Any]
@@ -153,7 +154,7 @@ def test_hopping_leaves_the_loop_alone(error):
         ticks: list[int] = []
         ticker = asyncio.create_task(tick(ticks))
         try:
-            return await threads.hop(task)
+            return await hop(threads, task)
         except BaseException as raised:
             return raised
         finally:
@@ -173,13 +174,13 @@ def test_hopping_may_be_cancelled():
     threads, go, started = Threads("ours"), threading.Event(), threading.Event()
 
     async def main():
-        hop = asyncio.create_task(threads.hop(lambda: hold(started, go)))
+        hopping = asyncio.create_task(hop(threads, lambda: hold(started, go)))
         await see(started)
-        hop.cancel()
+        hopping.cancel()
         go.set()
         with pytest.raises(asyncio.CancelledError):
-            await hop
-        await threads.hop(lambda: None)
+            await hopping
+        await hop(threads, lambda: None)
 
     asyncio.run(main())
     threads.close(soon())
@@ -189,9 +190,9 @@ def test_a_hop_that_outlives_its_loop_is_no_error():
     threads, go, started = Threads("ours"), threading.Event(), threading.Event()
 
     async def main():
-        hop = asyncio.create_task(threads.hop(lambda: hold(started, go)))
+        hopping = asyncio.create_task(hop(threads, lambda: hold(started, go)))
         await see(started)
-        hop.cancel()
+        hopping.cancel()
 
     asyncio.run(main())
     go.set()

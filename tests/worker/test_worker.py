@@ -5,9 +5,13 @@ import contextvars
 import itertools
 import logging
 import signal
+import subprocess
+import sys
 import threading
 import time
+import traceback
 from datetime import timedelta
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
@@ -21,6 +25,8 @@ from gnj.queue.states import JobStatus
 from gnj.worker import Handlers, Worker
 from gnj.worker.source import QueueSource, Source
 from tests.worker.spy import WAIT, Spy, at_most, see, until
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_every_kind_of_handler(handlers, working, add, spy):
@@ -121,6 +127,22 @@ def test_an_exception_that_cannot_be_shown_fails_the_job(handlers, working, add,
     working()
     add()
     assert spy.outcome()[1].output == {"error": "Broken"}
+
+
+def test_a_traceback_that_cannot_be_made_is_left_out(handlers, working, add, spy, attempts, monkeypatch):
+    def broken(*args):
+        raise RecursionError
+
+    @handlers.handler("work")
+    def work(job):
+        monkeypatch.setattr(traceback, "format_exception", broken)
+        raise ValueError("no")
+
+    working()
+    add()
+    _, job = spy.outcome()
+    monkeypatch.undo()
+    assert [attempt.error for attempt in attempts(job)] == ["ValueError: no"]
 
 
 def test_a_long_traceback_is_cut(handlers, working, add, spy, attempts):
@@ -655,6 +677,12 @@ def test_a_queue_source_is_a_source(queue):
     assert source.claim(["work"], 5000) == []
     assert Worker(queue, Handlers()).source.lease == 30.0
     assert QueueSource(queue).worker_id != QueueSource(queue).worker_id
+
+
+def test_asyncio_is_loaded_with_the_first_async_job_only():
+    code = "import gnj.worker, sys; print('asyncio' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout == "False\n"
 
 
 def test_many_claims_are_renewed_in_parts(queue, handlers):

@@ -7,8 +7,9 @@ statistics SQLite may prefer another index, and a claim would then read every jo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Text, TextClause, bindparam, text
+from sqlalchemy import Text, TextClause, bindparam
 
 from gnj.queue.values import dump_json
 from gnj.storage.sql.schema import DUE, Tables
@@ -16,28 +17,45 @@ from gnj.storage.sql.schema import DUE, Tables
 _ORDER = "priority_level DESC, position, id"
 
 
-def claimable(
-    tables: Tables, types: Sequence[str], limit: int, fetch: int, tenants: Sequence[str] | None
-) -> TextClause:
-    """Gives the ids of at most `limit` ready jobs; `fetch` is for databases where others may have locked some.
+def claimable(tables: Tables, *, one: bool, limit: int, fetch: int, filtered: bool, unless_due: bool) -> str:
+    """Gives the ids of at most `limit` ready jobs: the first of each type that is not held, then the first of all.
 
-    The first `limit` of each type that is not held for all tenants, straight from the index; then the first of all. A hold of
-    one tenant is a filter.
+    A hold of one tenant is a filter.
+
+    Args:
+        tables: The tables.
+        one: Whether only one type is asked for: makes no difference here.
+        limit: See `Rows.claim`.
+        fetch: For databases where others may have locked some.
+        filtered: Whether only some tenants are served.
+        unless_due: Give none when a job is due that has not been made ready: it may come before them.
     """
-    del fetch
+    del one, fetch
     job = tables.name(tables.job)
     held = f"FROM {tables.name(tables.hold)} WHERE deleted_at IS NULL AND type IN (t.value, 'all')"
-    asked = "" if tenants is None else "AND tenant IN (SELECT value FROM json_each(:for_tenants))"
+    asked = "AND tenant IN (SELECT value FROM json_each(:for_tenants))" if filtered else ""
     # CROSS JOIN: the types first, each once. As a condition of the inner SELECT, a hold would be looked up for every job.
-    sql = f"""
+    when = f"AND NOT EXISTS ({due(tables, 1)})" if unless_due else ""
+    return f"""
         SELECT j.id FROM json_each(:asked) AS t CROSS JOIN {job} AS j
-        ON NOT EXISTS (SELECT 1 {held} AND tenant = '') AND j.id IN (
+        ON NOT EXISTS (SELECT 1 {held} AND tenant = '') {when} AND j.id IN (
             SELECT id FROM {job} INDEXED BY "{tables.ready_index}"
             WHERE ready AND type = t.value AND tenant NOT IN (SELECT tenant {held}) {asked}
             ORDER BY {_ORDER} LIMIT {limit}
         ) ORDER BY j.priority_level DESC, j.position, j.id LIMIT {limit}"""
-    clause = text(sql).bindparams(bindparam("asked", dump_json(list(types)), Text()))
-    return clause if tenants is None else clause.bindparams(bindparam("for_tenants", dump_json(list(tenants)), Text()))
+
+
+def bound(clause: TextClause, *, one: bool, filtered: bool) -> TextClause:
+    """The statement with the types of its parameters."""
+    del one
+    clause = clause.bindparams(bindparam("asked", type_=Text()))
+    return clause.bindparams(bindparam("for_tenants", type_=Text())) if filtered else clause
+
+
+def parameters(types: Sequence[str], tenants: Sequence[str] | None) -> dict[str, Any]:
+    """The parameters of `claimable`."""
+    asked = {"asked": dump_json(list(types))}
+    return asked if tenants is None else asked | {"for_tenants": dump_json(list(tenants))}
 
 
 def due(tables: Tables, limit: int) -> str:

@@ -16,21 +16,21 @@ from sqlalchemy import (
     Text,
     TextClause,
     any_,
+    bindparam,
     cast,
     column,
     func,
-    literal,
     select,
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from gnj.queue.clock import NOW, After
+from gnj.queue.clock import After
 from gnj.queue.values import dump_json
 from gnj.storage.sql import claim_postgresql, claim_sqlite
 from gnj.storage.sql.columns import ID, JSON, dump_jsonb, to_milliseconds
-from gnj.storage.sql.rows import Present
+from gnj.storage.sql.rows import Mapper, Present
 from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator, Translator
 
 CHUNK: Final = 5_000
@@ -71,8 +71,20 @@ class Dialect(ABC):
         """Whether `target` is one of what the statement `ids` gives, which runs once."""
 
     @abstractmethod
-    def given(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, ColumnElement[Any]]:
-        """Rows of parameters to join with, by the names of their columns, whose types `columns` has; and "place"."""
+    def given(self, columns: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
+        """Rows of parameters to join with, by the names of their columns, whose types `columns` has."""
+
+    @abstractmethod
+    def rows(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """The parameters that make these the rows of `given`."""
+
+    @abstractmethod
+    def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:
+        """Whether `target` is one of the parameter `of_ids`, which `ids` makes."""
+
+    @abstractmethod
+    def ids(self, ids: Sequence[int]) -> Any:
+        """Ids as the parameter of `of_ids`."""
 
     @abstractmethod
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
@@ -80,9 +92,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def insert_many(
-        self, connection: Connection, statement: Any, columns: Mapping[str, list[Any]], present: Present
+        self,
+        connection: Connection,
+        statement: Any,
+        mapper: Mapper[Any],
+        columns: Mapping[str, list[Any]],
+        present: Present,
     ) -> list[Row[Any]]:
-        """Inserts rows given column by column, with ascending ids; what the statement returns, in any order."""
+        """Inserts rows given attribute by attribute, with ascending ids; what the statement returns, in any order."""
 
 
 class Postgresql(Dialect):
@@ -100,10 +117,12 @@ class Postgresql(Dialect):
 
         Reads need no BEGIN: in READ COMMITTED each statement sees what is committed when it begins, in a transaction or not.
         """
-        connection.execution_options(isolation_level="AUTOCOMMIT")
+        raw = connection.connection.driver_connection
+        if not getattr(raw, "autocommit", False):  # an engine of the host's
+            connection.execution_options(isolation_level="AUTOCOMMIT")
         if write:
-            # a connection that prepares statements takes one at a time
-            alone = getattr(connection.connection.driver_connection, "prepare_threshold", None) is not None
+            # a connection that prepares every statement takes one at a time
+            alone = getattr(raw, "prepare_threshold", None) == 0
             for statement in _BEGIN if alone else ("; ".join(_BEGIN),):
                 connection.exec_driver_sql(statement)
 
@@ -111,47 +130,62 @@ class Postgresql(Dialect):
         """An array, made before the statement: see `claim_postgresql`."""
         return target == any_(func.array(ids.columns(column("id", ID)).scalar_subquery()))
 
-    def given(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, ColumnElement[Any]]:
-        """One array for each column: the statement is the same for any number of rows."""
-        arrays, typed = [], []
-        for place, (name, type) in enumerate(columns.items()):
-            values = [row[place] for row in rows]
+    def given(self, columns: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
+        """One array for each column: the statement is the same for any number of rows. JSON goes in as text."""
+        types = {name: Text() if type is JSON else type for name, type in columns.items()}
+        arrays = (bindparam(f"given_{name}", type_=ARRAY(type)) for name, type in types.items())
+        typed = (column(name, type) for name, type in types.items())
+        table = func.unnest(*arrays).table_valued(*typed).render_derived()
+        return {c.name: cast(c, JSONB) if columns[c.name] is JSON else c for c in table.c}
+
+    def rows(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """One list for each column."""
+        lists = {f"given_{name}": [row[place] for row in rows] for place, name in enumerate(columns)}
+        for name, type in columns.items():
             if type is JSON:
-                values, type = [dump_jsonb(value) for value in values], Text()
-            arrays.append(literal(values, ARRAY(type)))
-            typed.append(column(name, type))
-        table = func.unnest(*arrays).table_valued(*typed, with_ordinality="place").render_derived()
-        return {c.name: cast(c, JSONB) if columns.get(c.name) is JSON else c for c in table.c}
+                lists[f"given_{name}"] = [dump_jsonb(value) for value in lists[f"given_{name}"]]
+        return lists
+
+    def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:
+        """One array."""
+        return target == any_(bindparam("of_ids", type_=ARRAY(ID)))
+
+    def ids(self, ids: Sequence[int]) -> Any:
+        """A list."""
+        return list(ids)
 
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
         """ON CONFLICT DO NOTHING: waits for a transaction that is inserting the same key."""
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=keys, index_where=text(where))
 
     def insert_many(
-        self, connection: Connection, statement: Any, columns: Mapping[str, list[Any]], present: Present
+        self,
+        connection: Connection,
+        statement: Any,
+        mapper: Mapper[Any],
+        columns: Mapping[str, list[Any]],
+        present: Present,
     ) -> list[Row[Any]]:
         """INSERT … SELECT from arrays of what differs from row to row; what does not is there once."""
         same = {name: values[0] for name, values in columns.items() if _same(values)}
         differing = {name: values for name, values in columns.items() if name not in same}
         if present.moment is None and any(isinstance(v, After) for values in differing.values() for v in values):
-            present = Present(connection.execute(select(present.after(NOW))).scalar_one())
-        types = {name: statement.table.c[name].type for name in columns}
-        fixed = {
-            name: present.after(v) if isinstance(v, After) else literal(v, types[name]) for name, v in same.items()
-        }
+            present = Present(connection.execute(select(present.now())).scalar_one())
+        shape, parameters = mapper.shaped(same, present)
+        made = mapper.assignments(shape)
+        types = {mapper.attributes[name].column: mapper.column(name).type for name in differing} | {"nth": ID}
+        given = self.given(types)
+        names = [*made, *(name for name in types if name != "nth")]
+        query = select(*((made | given)[name] for name in names))
+        query = query.select_from(given["nth"].table).order_by(given["nth"])
+        statement = statement.from_select(names, query)
         count = len(next(iter(columns.values())))
-        if count == 1:
-            return list(connection.execute(statement.values(fixed)))
         rows: list[Row[Any]] = []
         for start in range(0, count, CHUNK):
             places = range(start, min(start + CHUNK, count))
             lists = [[_resolved(values[i], present) for i in places] for values in differing.values()]
-            given = self.given(
-                {name: types[name] for name in differing} | {"nth": ID}, list(zip(*lists, places, strict=True))
-            )
-            query = select(*(fixed[name] if name in fixed else given[name] for name in columns))
-            query = query.select_from(given["nth"].table)
-            rows += connection.execute(statement.from_select(list(columns), query.order_by(given["nth"])))
+            chunk = self.rows(types, list(zip(*lists, places, strict=True)))
+            rows += connection.execute(statement, parameters | chunk)
         return rows
 
 
@@ -178,22 +212,40 @@ class Sqlite(Dialect):
         """A subquery: it does not depend on the row, so that SQLite runs it once."""
         return target.in_(ids.columns(column("id", ID)))
 
-    def given(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, ColumnElement[Any]]:
+    def given(self, columns: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
         """One JSON array of arrays."""
-        stored = [[_stored(value, type) for value, type in zip(row, columns.values(), strict=True)] for row in rows]
-        each = func.json_each(literal(dump_json(stored), Text())).table_valued("value")
+        each = func.json_each(bindparam("given", type_=Text())).table_valued("value")
         parts = (func.json_extract(each.c.value, f"$[{i}]").label(name) for i, name in enumerate(columns))
         return dict(select(*parts).subquery().c)
+
+    def rows(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
+        """The text of that array."""
+        stored = [[_stored(value, type) for value, type in zip(row, columns.values(), strict=True)] for row in rows]
+        return {"given": dump_json(stored)}
+
+    def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:
+        """One JSON array."""
+        each = func.json_each(bindparam("of_ids", type_=Text())).table_valued("value")
+        return target.in_(select(each.c.value))
+
+    def ids(self, ids: Sequence[int]) -> Any:
+        """Its text."""
+        return dump_json(list(ids))
 
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
         """ON CONFLICT DO NOTHING."""
         return sqlite.insert(table).on_conflict_do_nothing(index_elements=keys, index_where=text(where))
 
     def insert_many(
-        self, connection: Connection, statement: Any, columns: Mapping[str, list[Any]], present: Present
+        self,
+        connection: Connection,
+        statement: Any,
+        mapper: Mapper[Any],
+        columns: Mapping[str, list[Any]],
+        present: Present,
     ) -> list[Row[Any]]:
         """Rows of VALUES, as many as SQLite's 32,766 parameters allow in one statement."""
-        names = list(columns)
+        names = [mapper.attributes[name].column for name in columns]
         rows = zip(*([_resolved(v, present) for v in values] for values in columns.values()), strict=True)
         return list(connection.execute(statement, [dict(zip(names, row, strict=True)) for row in rows]))
 

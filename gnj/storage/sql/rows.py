@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from operator import attrgetter
-from typing import Any, Final, Generic
+from typing import Any, Final, Generic, TypeAlias
 
 from sqlalchemy import (
     Column,
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Table,
     TextClause,
     bindparam,
-    literal,
     literal_column,
     select,
     text,
@@ -45,21 +44,23 @@ class Present:
 
     moment: datetime | None
 
-    def after(self, after: After) -> ColumnElement[datetime]:
-        """The moment that `after` stands for."""
-        if self.moment is not None:
-            return literal(after.resolve(self.moment), TIME)
-        now = literal_column(DATABASE_NOW, TIME)
-        if after.seconds == 0:
-            return now
-        delay = timedelta(milliseconds=round(after.seconds * 1000))
-        return type_coerce(now + literal(delay, Interval), TIME)
+    def now(self) -> ColumnElement[datetime]:
+        """The present, to be executed with `parameters`."""
+        return literal_column(DATABASE_NOW, TIME) if self.moment is None else bindparam("of_now", type_=TIME)
+
+    def parameters(self) -> dict[str, Any]:
+        """The parameters of `now` and `clause`."""
+        return {} if self.moment is None else {"of_now": self.moment}
 
     def clause(self, sql: str) -> TextClause:
-        """`sql` with the present in the place of its parameter `:now`."""
-        if self.moment is None:
+        """`sql` with the present in the place of `:now`, to be executed with `parameters`."""
+        if self.moment is None or ":now" not in sql:
             return text(sql.replace(":now", DATABASE_NOW))
-        return text(sql).bindparams(bindparam("now", self.moment, TIME))
+        return text(sql.replace(":now", ":of_now")).bindparams(bindparam("of_now", type_=TIME))
+
+
+Shape: TypeAlias = tuple[tuple[str, str], ...]
+"""Columns and how each gets its value: "value" or "delay" from a parameter, "now", or the name of the column it is like."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Mapper(Generic[RecordT]):
         return sorted(self.records(rows), key=attrgetter("id"))
 
     def inserted(self, rows: Sequence[Changes]) -> dict[str, list[Any]]:
-        """The values of every column that some of `rows` give, row by row: `After` unresolved, defaults filled in."""
+        """The values of every attribute that some of `rows` give, row by row: defaults filled in, `After` unresolved."""
         fields = self.kind.__dataclass_fields__
         defaults = {name: fields[name].default for name in self.names} | {"created_at": NOW, "updated_at": NOW}
         names = ["created_at", "updated_at"]
@@ -111,23 +112,50 @@ class Mapper(Generic[RecordT]):
                     plain(row.get(v.attribute, defaults[v.attribute])) if isinstance(v, Same) else v
                     for v, row in zip(values, rows, strict=True)
                 ]
-            columns[self.attributes[name].column] = values
+            columns[name] = values
         return columns
 
-    def changed(self, changes: Changes, present: Present) -> dict[str, Any]:
-        """What an UPDATE sets for `changes`: column names and values or expressions."""
-        values = {"updated_at": NOW, **changes}
-        return {self.attributes[name].column: self._value(values, name, present) for name in values}
+    def shaped(self, values: Changes, present: Present) -> tuple[Shape, dict[str, Any]]:
+        """What the statement that writes `values` is made of (`assignments`), and the parameters it is executed with."""
+        shape: list[tuple[str, str]] = []
+        parameters: dict[str, Any] = {}
+        for name, given in values.items():
+            value: Any = given
+            column, how = self.attributes[name].column, "value"
+            while isinstance(value, Same) and value.attribute in values:
+                value = values[value.attribute]
+            if isinstance(value, Same):
+                how = self.attributes[value.attribute].column
+            elif isinstance(value, After) and present.moment is not None:
+                parameters[f"new_{column}"] = value.resolve(present.moment)
+            elif isinstance(value, After) and value.seconds == 0:
+                how = "now"
+            elif isinstance(value, After):
+                how = "delay"
+                parameters[f"new_{column}"] = timedelta(milliseconds=round(value.seconds * 1000))
+            else:
+                parameters[f"new_{column}"] = plain(value)
+            shape.append((column, how))
+        return tuple(shape), parameters
 
-    def _value(self, values: Changes, name: str, present: Present) -> Any:
-        value = values[name]
-        if isinstance(value, Same):
-            if value.attribute not in values:
-                return self.column(value.attribute)
-            return self._value(values, value.attribute, present)
-        if isinstance(value, After):
-            return present.after(value)
-        return literal(plain(value), self.column(name).type)
+    def changed(self, changes: Changes, present: Present) -> tuple[Shape, dict[str, Any]]:
+        """`shaped` for changes of rows that are there: `updated_at` goes with them."""
+        return self.shaped({"updated_at": NOW, **changes}, present)
+
+    def assignments(self, shape: Shape) -> dict[str, Any]:
+        """What a statement sets: column names and expressions."""
+        columns, now = self.table.c, literal_column(DATABASE_NOW, TIME)
+        made: dict[str, Any] = {}
+        for column, how in shape:
+            if how == "value":
+                made[column] = bindparam(f"new_{column}", type_=columns[column].type)
+            elif how == "now":
+                made[column] = now
+            elif how == "delay":
+                made[column] = type_coerce(now + bindparam(f"new_{column}", type_=Interval()), TIME)
+            else:
+                made[column] = columns[how]
+        return made
 
 
 def mappers(tables: Tables) -> Mapping[type[Record], Mapper[Any]]:

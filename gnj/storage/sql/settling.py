@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, true
+from sqlalchemy import bindparam
 
-from gnj.queue.clock import NOW, After
+from gnj.queue.clock import After
 from gnj.queue.model import Job, Kind, attributes
 from gnj.queue.states import JOB_CLAIMED, Same
 from gnj.queue.storage import Changes, Settlement
-from gnj.storage.sql.columns import ID, JSON, TEXT
+from gnj.storage.sql.columns import ID, JSON
 from gnj.storage.sql.rows import Mapper
 
 if TYPE_CHECKING:
     from gnj.storage.sql.transaction import SqlRows
 
-_JSON_NAMES = frozenset(name for name, a in attributes(Job).items() if a.kind is Kind.JSON)
+_TOKEN: Final[Mapping[str, Any]] = {"id": ID, "attempt": ID}
+_JSON_NAMES: Final = frozenset(name for name, a in attributes(Job).items() if a.kind is Kind.JSON)
 
 
 def settle(rows: SqlRows, settlements: Sequence[Settlement]) -> list[Job | None]:
@@ -48,12 +49,17 @@ def renew(rows: SqlRows, claims: Sequence[tuple[int, int]], lease: float) -> lis
     if not claims:
         return []
     mapper: Mapper[Job] = rows.mappers[Job]
-    job = mapper.table.c
-    given = rows.dialect.given({"id": ID, "attempt": ID}, list(dict.fromkeys(claims)))
-    holds = rows.dialect.translator.one_of(job.status, sorted(JOB_CLAIMED), TEXT)
-    statement = mapper.updating.values(lease_expires_at=rows.present().after(After(lease)))
-    statement = statement.where(job.id == given["id"], job.attempt == given["attempt"], holds, job.deleted_at.is_(None))
-    renewed = {(j.id, j.attempt): j for j in mapper.records(rows.run(statement))}
+    shape, parameters = mapper.shaped({"lease_expires_at": After(lease)}, rows.present())
+
+    def build() -> Any:
+        job, given = mapper.table.c, rows.dialect.given(_TOKEN)
+        statement = mapper.updating.values(mapper.assignments(shape)).where(job.deleted_at.is_(None))
+        holds = rows.has_status(Job, JOB_CLAIMED)
+        return statement.where(job.id == given["id"], job.attempt == given["attempt"], holds)
+
+    parameters |= rows.dialect.rows(_TOKEN, list(dict.fromkeys(claims)))
+    done = rows.run(rows.prepared(("renew", shape), build), parameters)
+    renewed = {(j.id, j.attempt): j for j in mapper.records(done)}
     return [renewed.get((id, attempt)) for id, attempt in claims]
 
 
@@ -71,20 +77,29 @@ def _json(changes: Changes) -> list[str]:
 
 def _settle_alike(rows: SqlRows, settlements: Sequence[Settlement]) -> dict[int, Job]:
     mapper: Mapper[Job] = rows.mappers[Job]
-    job = mapper.table.c
-    one = settlements[0]
-    present = rows.present()
+    one, many, present = settlements[0], len(settlements) > 1, rows.present()
+    fenced = one.attempt is not None
     json = _json(one.changes)
-    values = mapper.changed(one.changes, present)
-    conditions: list[ColumnElement[bool]] = [rows.has_status(Job, one.frm), job.deleted_at.is_(None)]
-    if one.expired:
-        conditions.append(job.lease_expires_at <= present.after(NOW))
-    if len(settlements) == 1:
-        conditions += [job.id == one.id, true() if one.attempt is None else job.attempt == one.attempt]
+    types: Mapping[str, Any] = {**_TOKEN, **{attributes(Job)[name].column: JSON for name in json}}
+    common = {name: value for name, value in one.changes.items() if not many or name not in json}
+    shape, parameters = mapper.changed(common, present)
+
+    def build() -> Any:
+        job = mapper.table.c
+        of = rows.dialect.given(types) if many else {name: bindparam(f"of_{name}", type_=ID) for name in _TOKEN}
+        values = mapper.assignments(shape) | {name: value for name, value in of.items() if name not in _TOKEN}
+        statement = mapper.updating.values(values).where(job.id == of["id"], rows.has_status(Job, one.frm))
+        statement = statement.where(job.attempt == of["attempt"]) if fenced else statement
+        statement = statement.where(job.lease_expires_at <= present.now()) if one.expired else statement
+        return statement.where(job.deleted_at.is_(None))
+
+    if many:
+        parameters |= rows.dialect.rows(
+            types, [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in settlements]
+        )
     else:
-        types: Mapping[str, Any] = {"id": ID, "attempt": ID, **dict.fromkeys(json, JSON)}
-        parameters = [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in settlements]
-        given = rows.dialect.given(types, parameters)
-        values |= {mapper.attributes[name].column: given[name] for name in json}
-        conditions += [job.id == given["id"], true() if one.attempt is None else job.attempt == given["attempt"]]
-    return {j.id: j for j in mapper.records(rows.run(mapper.updating.values(values).where(*conditions)))}
+        parameters |= {"of_id": one.id, **({"of_attempt": one.attempt} if fenced else {})}
+    if one.expired:
+        parameters |= present.parameters()
+    key = ("settle", shape, tuple(types) if many else None, frozenset(one.frm), fenced, one.expired)
+    return {j.id: j for j in mapper.records(rows.run(rows.prepared(key, build), parameters))}

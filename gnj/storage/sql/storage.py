@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from typing import Any, Final
 
@@ -55,9 +55,13 @@ class SqlStorage(Storage):
             raise InvalidInput("SQLite has no schemas: use a prefix, or another file")
         self.tables = tables(prefix, schema)
         self._mappers = mappers(self.tables)
+        self._statements: dict[Hashable, Any] = {}
         self.clock = clock if clock is not None or self.dialect.has_clock else system_clock
         shared = isinstance(self.engine.pool, StaticPool)
-        self._turn = threading.Lock() if shared else None
+        # SQLite lets one transaction write at a time, and those that wait poll for their turn, unfairly: threads of this
+        # process wait for each other here instead (8 threads: 1.5 to 2 times the jobs per second)
+        self._shared = shared
+        self._turn = None if "concurrent_claims" in _CAPABILITIES[self.dialect.name] else threading.Lock()
         lacks = {"durable", "processes"} if shared else set()
         if self.engine.driver != "psycopg":
             lacks.add("notify")  # listening needs psycopg's own ways
@@ -66,7 +70,7 @@ class SqlStorage(Storage):
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[Rows]:
         """See `Storage.begin`."""
-        with self._in_turn():
+        with self._in_turn(write=write):
             with faults():
                 connection = self._begun(write=write)
             try:
@@ -92,7 +96,7 @@ class SqlStorage(Storage):
 
     def migrate(self) -> None:
         """See `Storage.migrate`."""
-        with self._in_turn(), faults():
+        with self._in_turn(write=True), faults():
             connection = self._begun(write=True)
             with closing(connection):
                 migrate.upgrade(connection, self.tables)
@@ -100,7 +104,7 @@ class SqlStorage(Storage):
 
     def check(self) -> None:
         """See `Storage.check`."""
-        with self._in_turn(), faults(), closing(self._begun(write=False)) as connection:
+        with self._in_turn(write=False), faults(), closing(self._begun(write=False)) as connection:
             migrate.check(connection, self.tables)
 
     def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
@@ -121,13 +125,14 @@ class SqlStorage(Storage):
             self._mappers,
             self.dialect,
             self.clock,
+            self._statements,
             notifies="notify" in self.capabilities,
         )
 
     @contextmanager
-    def _in_turn(self) -> Iterator[None]:
-        """Where all threads share one connection, its transactions come one after the other."""
-        if self._turn is None:
+    def _in_turn(self, *, write: bool) -> Iterator[None]:
+        """Where only one can write, writers come one after the other; where all share one connection, readers too."""
+        if self._turn is None or not (write or self._shared):
             yield
             return
         if not self._turn.acquire(timeout=BUSY_SECONDS):

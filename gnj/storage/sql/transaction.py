@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import datetime
 from typing import Any, Final
@@ -11,11 +11,12 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Executable,
-    TextClause,
     and_,
+    bindparam,
     false,
     func,
     insert,
+    literal_column,
     or_,
     select,
     text,
@@ -23,7 +24,7 @@ from sqlalchemy import (
     update,
 )
 
-from gnj.queue.clock import NOW, After, Clock
+from gnj.queue.clock import After, Clock
 from gnj.queue.model import Hold, Job, Record, RecordT
 from gnj.queue.storage import ALL, Changes, Rows, Select, Settlement
 from gnj.queue.where import EVERYTHING, Condition
@@ -36,6 +37,8 @@ from gnj.storage.sql.schema import CLAIMED, Tables
 
 PROMOTED: Final = 1_000
 """Due jobs that one claim makes ready at most: some 10 ms of work. What is left over waits for the next claim."""
+STATEMENTS: Final = 500
+"""Statements kept at most: claims alone have one for each limit."""
 SPARE: Final = 8
 """Candidates looked up beyond the limit, for those that others have locked."""
 
@@ -48,6 +51,7 @@ class SqlRows(Rows):
         tables: The tables to use, and `mappers` how records are kept in them.
         dialect: The database's ways.
         clock: Gives the present; None: the database's own.
+        statements: Those made before, for `prepared`.
         notifies: Whether `signal` reaches other processes.
     """
 
@@ -58,6 +62,7 @@ class SqlRows(Rows):
         mappers: Mapping[type[Record], Mapper[Any]],
         dialect: Dialect,
         clock: Clock | None,
+        statements: dict[Hashable, Any],
         *,
         notifies: bool,
     ) -> None:
@@ -67,29 +72,46 @@ class SqlRows(Rows):
         self.dialect = dialect
         self.clock = clock
         self.notifies = notifies
+        self._statements = statements
         self._signalled = False
 
     def present(self) -> Present:
         """The present for one statement."""
         return Present(None if self.clock is None else self.clock())
 
-    def run(self, statement: Executable) -> Any:
+    def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """Executes a statement: the one way to the database."""
         with faults():
-            return self.connection.execute(statement)
+            return self.connection.execute(statement, parameters)
+
+    def prepared(self, key: Hashable, build: Callable[[], Any]) -> Any:
+        """The statement `build` makes, made once for all that have the same `key`: it takes longer than to execute it."""
+        statement = self._statements.get(key)
+        if statement is None:
+            if len(self._statements) >= STATEMENTS:
+                self._statements.clear()
+            statement = self._statements[key] = build()
+        return statement
 
     def now(self) -> datetime:
         """See `Rows.now`."""
         if self.clock is not None:
             return self.clock()
-        moment: datetime = self.run(select(self.present().after(NOW))).scalar_one()
+        moment: datetime = self.run(select(self.present().now())).scalar_one()
         return moment
 
     def get(self, kind: type[RecordT], id: int, *, tenant: str | None = None, lock: bool = False) -> RecordT | None:
         """See `Rows.get`."""
         mapper: Mapper[RecordT] = self.mappers[kind]
-        statement = mapper.selecting.where(mapper.table.c.id == id, self._live(mapper, tenant))
-        rows = self.run(statement.with_for_update() if lock else statement).all()
+
+        def build() -> Any:
+            of_tenant = mapper.table.c.tenant == bindparam("of_tenant", type_=TEXT)
+            statement = mapper.selecting.where(mapper.table.c.id == bindparam("of_id", type_=ID), self._live(mapper))
+            statement = statement if tenant is None else statement.where(of_tenant)
+            return statement.with_for_update() if lock else statement
+
+        parameters = {"of_id": id} if tenant is None else {"of_id": id, "of_tenant": tenant}
+        rows = self.run(self.prepared(("get", kind, tenant is None, lock), build), parameters).all()
         return mapper.records(rows)[0] if rows else None
 
     def find(self, kind: type[RecordT], select: Select = ALL, *, tenant: str | None = None) -> list[RecordT]:
@@ -144,18 +166,19 @@ class SqlRows(Rows):
         # PostgreSQL gives up a whole transaction for a duplicate key; the caller's own must survive it
         careful = changes.get("unique_id") is not None
         with self.connection.begin_nested() if careful else nullcontext():
-            return self._written(kind, ids, changes)
+            return self._written(kind, ids, None, changes)
 
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
         """See `Rows.move`."""
-        return self._written(kind, ids, changes, self.has_status(kind, frm))
+        return self._written(kind, ids, frozenset(frm), changes)
 
     def move_all(self, kind: type[Record], where: Condition, frm: Collection[Any], changes: Changes) -> int:
         """See `Rows.move_all`."""
         mapper = self.mappers[kind]
-        statement = update(mapper.table).values(mapper.changed(changes, self.present()))
+        shape, parameters = mapper.changed(changes, self.present())
+        statement = update(mapper.table).values(mapper.assignments(shape))
         condition = and_(self._meets(mapper, where), self._live(mapper), self.has_status(kind, frm))
-        moved: int = self.run(statement.where(condition)).rowcount
+        moved: int = self.run(statement.where(condition), parameters).rowcount
         return moved
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
@@ -179,40 +202,66 @@ class SqlRows(Rows):
         types = list(dict.fromkeys(types))
         if not types or limit < 1:
             return []
-        self.promote(PROMOTED)
+        changes = {**changes, "lease": lease, "lease_expires_at": After(lease)}
+        # One statement where nothing is due, which is nearly always so; what is due is made ready first.
+        claimed = self._claim(types, tenants, limit, changes, unless_due=True)
+        if not claimed:
+            self.promote(PROMOTED)
+            claimed = self._claim(types, tenants, limit, changes, unless_due=False)
+        return sorted(claimed, key=lambda job: (-job.priority, job.position, job.id))
+
+    def _claim(
+        self, types: Sequence[str], tenants: Sequence[str] | None, limit: int, changes: Changes, *, unless_due: bool
+    ) -> list[Job]:
         mapper: Mapper[Job] = self.mappers[Job]
-        claims = self.dialect.claims
-        values = mapper.changed({**changes, "lease": lease, "lease_expires_at": After(lease)}, self.present())
-        values["attempt"] = mapper.table.c.attempt + 1
+        claims, present = self.dialect.claims, self.present()
+        shape, written = mapper.changed(changes, present)
+        asked = claims.parameters(types, tenants)
+        parts = {"one": len(types) == 1, "filtered": tenants is not None}
         claimed: list[Job] = []
         fetch = limit + SPARE
         while True:
             wanted = limit - len(claimed)
-            ids = claims.claimable(self.tables, types, wanted, fetch, tenants)
-            claimed += self._take(mapper, values, ids)
-            if len(claimed) >= limit or len(types) == 1 or not self.dialect.skips_locked:
-                break
+
+            def build(wanted: int = wanted, fetch: int = fetch) -> Any:
+                sql = claims.claimable(self.tables, **parts, limit=wanted, fetch=fetch, unless_due=unless_due)
+                ids = claims.bound(present.clause(sql), **parts)
+                values = mapper.assignments(shape) | {"attempt": mapper.table.c.attempt + 1}
+                return mapper.updating.values(values).where(self.dialect.among(mapper.table.c.id, ids))
+
+            key = ("claim", shape, *parts.values(), wanted, fetch, unless_due)
+            parameters = written | asked | (present.parameters() if unless_due else {})
+            taken = mapper.records(self.run(self.prepared(key, build), parameters))
+            claimed += taken
+            enough = len(claimed) >= limit or len(types) == 1 or not self.dialect.skips_locked
+            if enough or (unless_due and not taken):
+                return claimed
             # Short: unless all there is was looked at, look further. What others have locked is still counted here.
-            left: int = self.run(claims.candidates(self.tables, types, fetch, tenants)).scalar_one()
-            if left + len(claimed) < fetch:
-                break
+            left = claims.bound(text(claims.candidates(self.tables, fetch=fetch, filtered=parts["filtered"])), **parts)
+            if self.run(left, asked).scalar_one() + len(claimed) < fetch:
+                return claimed
             fetch *= 8
-        return sorted(claimed, key=lambda job: (-job.priority, job.position, job.id))
 
     def promote(self, limit: int) -> int:
         """See `Rows.promote`."""
-        job = self.tables.job
-        ids = self.present().clause(self.dialect.claims.due(self.tables, limit))
-        made: int = self.run(update(job).values(due_at=None).where(self.dialect.among(job.c.id, ids))).rowcount
+        present = self.present()
+
+        def build() -> Any:
+            job = self.tables.job
+            ids = present.clause(self.dialect.claims.due(self.tables, limit))
+            return update(job).values(due_at=None).where(self.dialect.among(job.c.id, ids))
+
+        made: int = self.run(self.prepared(("promote", limit), build), present.parameters()).rowcount
         return made
 
     def lost(self, limit: int) -> list[Job]:
         """See `Rows.lost`."""
         mapper: Mapper[Job] = self.mappers[Job]
+        present = self.present()
         expires = mapper.table.c.lease_expires_at
-        expired = and_(text(CLAIMED), expires <= self.present().after(NOW))
-        statement = mapper.selecting.where(expired).order_by(expires, mapper.table.c.id).limit(limit)
-        return mapper.records(self.run(statement))
+        statement = mapper.selecting.where(text(CLAIMED), expires <= present.now())
+        statement = statement.order_by(expires, mapper.table.c.id).limit(limit)
+        return mapper.records(self.run(statement, present.parameters()))
 
     def signal(self) -> None:
         """See `Rows.signal`."""
@@ -220,28 +269,37 @@ class SqlRows(Rows):
             self.run(notify_postgresql.signal(self.tables))
             self._signalled = True
 
-    def _take(self, mapper: Mapper[Job], values: Mapping[str, Any], ids: TextClause) -> list[Job]:
-        taken = mapper.updating.values(values).where(self.dialect.among(mapper.table.c.id, ids))
-        return mapper.records(self.run(taken))
-
     def _written(
-        self, kind: type[RecordT], ids: Sequence[int], changes: Changes, condition: ColumnElement[bool] | None = None
+        self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any] | None, changes: Changes
     ) -> list[RecordT]:
         if not ids:
             return []
         mapper: Mapper[RecordT] = self.mappers[kind]
-        one_of = self.dialect.translator.one_of(mapper.table.c.id, ids, ID)
-        statement = mapper.updating.values(mapper.changed(changes, self.present()))
-        statement = statement.where(one_of, self._live(mapper), true() if condition is None else condition)
-        return mapper.by_id(self.run(statement))
+        shape, parameters = mapper.changed(changes, self.present())
+
+        def build() -> Any:
+            statement = mapper.updating.values(mapper.assignments(shape))
+            statement = statement.where(self.dialect.of_ids(mapper.table.c.id), self._live(mapper))
+            return statement if frm is None else statement.where(self.has_status(kind, frm))
+
+        statement = self.prepared(("write", kind, shape, frm), build)
+        return mapper.by_id(self.run(statement, {**parameters, "of_ids": self.dialect.ids(ids)}))
 
     def _inserted(self, mapper: Mapper[RecordT], statement: Any, rows: Sequence[Changes]) -> list[RecordT]:
+        """Stores rows with `statement`, always the same one for a kind; those that were stored, by id."""
         if not rows:
             return []
-        columns = mapper.inserted(rows)
+        columns, present = mapper.inserted(rows), self.present()
+        if len(rows) == 1:
+            shape, parameters = mapper.shaped({name: values[0] for name, values in columns.items()}, present)
+
+            def build() -> Any:
+                return statement.values(mapper.assignments(shape)).returning(*mapper.columns)
+
+            return mapper.records(self.run(self.prepared(("insert", mapper.kind, shape), build), parameters))
         with faults():
             stored = self.dialect.insert_many(
-                self.connection, statement.returning(*mapper.columns), columns, self.present()
+                self.connection, statement.returning(*mapper.columns), mapper, columns, present
             )
         return mapper.by_id(stored)
 
@@ -299,10 +357,15 @@ class SqlRows(Rows):
         return self.dialect.translator.condition(where, mapper.column)
 
     def has_status(self, kind: type[Record], frm: Collection[Any]) -> ColumnElement[bool]:
-        """Whether a row has one of these statuses; None means none."""
+        """Whether a row has one of these statuses; None means none.
+
+        Asked of rows that are named by their ids, and so of an expression that no index has: by statistics from an idle hour,
+        or by none, "processing" looks rarer than one id (SQLite went through all claimed jobs, 500 times for 500 ends).
+        """
         status = self.mappers[kind].column("status")
         words = sorted(str(value) for value in frm if value is not None)
-        one_of = self.dialect.translator.one_of(status, words, TEXT) if words else false()
+        hidden = status.concat(literal_column("''"))
+        one_of = self.dialect.translator.one_of(hidden, words, TEXT) if words else false()
         return or_(status.is_(None), one_of) if None in frm else one_of
 
     @staticmethod

@@ -42,7 +42,7 @@ class RaceContract(Contract):
         def work(place: int) -> list[tuple[int, int]]:
             types, limit = (["a", "b", "c"], 1 + place % 9) if place % 2 else (["cab"[place % 3]], 3)
             held: list[tuple[int, int]] = []
-            while jobs := claim(storage, types, limit):
+            while jobs := persistently(partial(claim, storage, types, limit)):
                 assert len(jobs) <= limit
                 held += [(job.id, job.attempt) for job in jobs]
             return held
@@ -146,7 +146,7 @@ class RaceContract(Contract):
 
     def test_a_hold_is_stored_once(self, storage: Storage) -> None:
         """And everybody has the one that is there."""
-        held = together(16, lambda _: storage.insert(Hold, [{"type": "mail"}])[0])
+        held = together(16, lambda _: persistently(lambda: storage.insert(Hold, [{"type": "mail"}])[0]))
         assert storage.find(Hold) == held[:1]
         assert held == held[:1] * 16
 
@@ -160,13 +160,13 @@ class RaceContract(Contract):
                 warm.wait(TIMEOUT)  # noqa: B023
                 while True:
                     after = held.is_set()  # noqa: B023
-                    jobs = claim(storage, ["mail", "other"][: 1 + place % 2], 1)
+                    jobs = persistently(partial(claim, storage, ["mail", "other"][: 1 + place % 2], 1))
                     if after or not jobs:
                         return len(jobs) if after else 0
 
             def hold(_: int) -> int:
                 warm.wait(TIMEOUT)  # noqa: B023
-                storage.insert(Hold, [{"type": type, "tenant": tenant}])  # noqa: B023
+                persistently(lambda: storage.insert(Hold, [{"type": type, "tenant": tenant}]))  # noqa: B023
                 held.set()  # noqa: B023
                 return 0
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import pytest
 
 from gnj.queue.clock import After
-from gnj.queue.errors import Conflict
+from gnj.queue.errors import Conflict, StorageUnavailable
 from gnj.queue.model import RECORDS, Attribute, Batch, Hold, Job, JobAttempt, Kind, Pipeline, Record, Step, attributes
 from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.queue.storage import Select, Storage
@@ -161,10 +161,10 @@ def together(number: int, action: Callable[[int], T]) -> list[T]:
 
 
 def persistently(action: Callable[[], T]) -> T:
-    """What `action` gives, tried again as the queue does when another transaction stood in its way."""
+    """What `action` gives, tried again when others stood in its way, or were so many that its turn did not come in time."""
     for _ in range(20):
         try:
             return action()
-        except Conflict:
+        except (Conflict, StorageUnavailable):
             continue
     return action()

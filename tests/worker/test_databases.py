@@ -1,0 +1,74 @@
+"""A worker on a database that other processes use, too."""
+
+import threading
+
+import pytest
+
+from gnj.queue.model import Job, NewJob
+from gnj.queue.service import Queue
+from gnj.queue.states import JobStatus
+from gnj.storage.sql.storage import SqlStorage
+from gnj.worker import Worker
+from tests.worker.spy import WAIT, Spy, at_most
+
+
+@pytest.fixture
+def two_queues(postgresql_database):
+    """Two queues that share nothing but their database, as two processes do."""
+    url = postgresql_database()
+    storages = [SqlStorage(url) for _ in range(2)]
+    storages[0].migrate()
+    yield [Queue(storage) for storage in storages]
+    for storage in storages:
+        storage.close()
+
+
+def test_work_of_another_process_wakes_the_worker_at_once(handlers, two_queues):
+    here, there = two_queues
+    handlers.register("work", lambda job: job.id)
+    spy = Spy(here)
+    with Worker(spy, handlers, poll=60):
+        spy.wait_for("claim")
+        for _ in range(3):
+            with at_most(1.0):
+                there.enqueue(NewJob("work"))
+                spy.outcome()
+    assert all(job.output == job.id for job in there.list(Job))
+
+
+def test_a_cancellation_by_another_process_is_seen_within_two_seconds(handlers, two_queues):
+    here, there = two_queues
+    started = threading.Event()
+
+    @handlers.handler("work")
+    def work(job, ctx):
+        started.set()
+        return ctx.wait_for_cancel(WAIT)
+
+    spy = Spy(here)
+    with Worker(spy, handlers):
+        job = there.enqueue(NewJob("work"))
+        assert started.wait(WAIT)
+        with at_most(2.0):
+            there.cancel(job.id)
+            assert spy.outcome()[1].output is True
+
+
+def test_steps_and_many_jobs(handlers, two_queues):
+    here, there = two_queues
+
+    @handlers.handler("work", max_attempts=2)
+    async def work(job, ctx):
+        value = await ctx.step_async("a", lambda: {"attempt": job.attempt, "big": 1e16})
+        if job.attempt == 1:
+            raise ValueError
+        return value
+
+    spy = Spy(here)
+    here.policies = handlers.policies
+    there.enqueue_many([NewJob("work") for _ in range(20)])
+    with Worker(spy, handlers, poll=0.05):
+        ends = [job for _, job in spy.outcomes(40)]
+    done = [job for job in ends if job.status == JobStatus.SUCCESSFUL]
+    assert len(done) == 20
+    assert {job.output["attempt"] for job in done} == {1}
