@@ -91,9 +91,7 @@ class GNJ:
 
         The keywords are the policy of its jobs where these have none of their own; see `NewJob`.
         """
-        return self.handlers.handler(
-            type, max_attempts=max_attempts, backoff=backoff, timeout=timeout, on_lost=on_lost
-        )
+        return self.handlers.handler(type, max_attempts=max_attempts, backoff=backoff, timeout=timeout, on_lost=on_lost)
 
     def worker(self, types: Sequence[str] | None = None, **options: Any) -> Worker:
         """A worker for the registered handlers, in this process; see `Worker` for the options."""

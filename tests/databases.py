@@ -39,9 +39,7 @@ USUAL_POSTGRESQL = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 def required() -> frozenset[str]:
     """The backends that `GNJ_TEST_REQUIRE` names."""
-    names = frozenset(
-        filter(None, (name.strip() for name in os.environ.get("GNJ_TEST_REQUIRE", "").split(",")))
-    )
+    names = frozenset(filter(None, (name.strip() for name in os.environ.get("GNJ_TEST_REQUIRE", "").split(","))))
     if unknown := names - BACKENDS:
         raise pytest.UsageError(
             f"GNJ_TEST_REQUIRE names {', '.join(sorted(unknown))}; there are {', '.join(sorted(BACKENDS))}"
@@ -75,9 +73,7 @@ class PostgresqlServer:
         self._run = f"{PREFIX}{os.getpid()}_{secrets.token_hex(3)}"
         self._numbers = itertools.count(1)
         self._made: set[str] = set()
-        self._connection = psycopg.connect(
-            self.url, autocommit=True, application_name=self._run, connect_timeout=5
-        )
+        self._connection = psycopg.connect(self.url, autocommit=True, application_name=self._run, connect_timeout=5)
         row = self._connection.execute(
             "SELECT rolcreatedb OR rolsuper FROM pg_roles WHERE rolname = current_user"
         ).fetchone()

@@ -36,7 +36,7 @@ from gnj.storage.sql.rows import Mapper, Present
 from gnj.storage.sql.schema import CLAIMED, Tables
 
 PROMOTED: Final = 1_000
-"""Due jobs that one claim makes ready at most: some 10 ms of work. What is left over waits for the next claim."""
+"""Due jobs that one claim makes ready at most: some 25 ms of work. What is left over waits for the next claim."""
 STATEMENTS: Final = 500
 """Statements kept at most: claims alone have one for each limit."""
 SPARE: Final = 8

@@ -78,7 +78,7 @@ class Translator(ABC):
     def _opposite(self, part: Condition, column: Column) -> Bool:
         """Where the values are few and known, "none of these" is "one of the others", which an index can find.
 
-        Whether a batch of 20,000 has a member that is not successful: 4 buffers, against a walk over all members.
+        Whether a batch of 20,000 has a member that is not successful: 19 blocks, against 409 and more for all members.
         """
         while isinstance(part, (And, Or)) and len(part.parts) == 1:
             part = part.parts[0]
