@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-
 import pytest
 from graphql import get_introspection_query, parse
 
@@ -176,7 +175,7 @@ def test_limits_can_be_set():
 
 
 @pytest.mark.parametrize(
-    ("variables", "refused"),
+    "variables, refused",
     [
         ({"types": ["a"] * 10_000}, False),
         ({"types": ["a"] * 10_001}, True),
