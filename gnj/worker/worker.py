@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.service import MAX_CLAIM, Queue
+from gnj.queue.service import MAX_CLAIM, MAX_TYPES, Queue
 from gnj.queue.values import check_int, check_seconds, shown
 from gnj.worker.handlers import Handlers
 from gnj.worker.loop import Loop
@@ -120,6 +120,8 @@ class Worker:
     def _take_up(self, ended: Callable[[], None]) -> Loop:
         if missing := [type for type in self.types or () if self.handlers.get(type) is None]:
             raise InvalidInput(f"no handler is registered for {', '.join(map(shown, missing))}")
+        if (count := len(self.types or self.handlers.types)) > MAX_TYPES:
+            raise InvalidInput(f"a worker takes at most {MAX_TYPES} types, not {count}: start several")
 
         def end() -> None:
             with self._lock:

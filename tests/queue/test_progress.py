@@ -107,6 +107,7 @@ def test_moments_are_told_in_utc():
         ({"a": {"x": 1}}, {"a": {"y": 1}}, {"a": {"y": 1}}),
         ({"steps": {"x": 1, "y": 1}}, {"steps": {"y": 2}}, {"steps": {"x": 1, "y": 2}}),
         ({"steps": [1]}, {"steps": {"y": 2}}, {"steps": {"y": 2}}),
+        ({"steps": [{"name": "x"}]}, {"steps": {"y": 2}}, {"steps": {"x": {"name": "x"}, "y": 2}}),
         ({"steps": {"x": 1}}, {"steps": [2]}, {"steps": [2]}),
         ({"steps": {"x": 1}}, {"a": 1}, {"steps": {"x": 1}, "a": 1}),
     ],

@@ -147,6 +147,16 @@ def test_an_ended_job_stays_editable_and_nothing_fires_again(queue, make, clock,
     assert queue.list(JobAttempt) == []
 
 
+def test_an_edit_of_an_ended_job_settles_nothing(queue, make):
+    """What the parents do not know of its end, they do not learn from a new name."""
+    batch, pipeline = queue.create(Batch, {}), queue.create(Pipeline, {})
+    for parent in ({"batch_id": batch.id}, {"pipeline_id": pipeline.id}):
+        job = make(status="failed", **parent)
+        queue.update_job(job.id, {"name": "new", "status": "failed"})
+    assert (queue.get(Batch, batch.id).status, queue.get(Pipeline, pipeline.id).status) == (None, "planned")
+    assert [step.status for step in queue.list(Step)] == ["planned"]
+
+
 def test_what_is_settled_with_the_end_of_a_job(queue, make, refused):
     batch, pipeline = queue.create(Batch, {}), queue.create(Pipeline, {})
     job = make(status="successful")

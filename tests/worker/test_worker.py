@@ -711,3 +711,11 @@ def test_a_queue_is_enough(handlers):
     job = queue.enqueue(NewJob("work"))
     with Worker(queue, handlers):
         until(lambda: queue.count(Job, id=job.id, output="done"))
+
+
+def test_more_types_than_one_claim_takes_are_refused_at_the_start(queue):
+    handlers = Handlers()
+    for number in range(201):
+        handlers.register(f"t{number}", lambda job: None)
+    with pytest.raises(InvalidInput, match="at most 200 types, not 201"):
+        Worker(queue, handlers).start()

@@ -145,21 +145,24 @@ class SqlStorage(Storage):
     def _begun(self, *, write: bool) -> Connection:
         """A connection on which a transaction has begun.
 
-        One that the pool kept may have died meanwhile. Nothing has been done on it yet, so another one is tried.
+        One that the pool kept may have died meanwhile: then all of them have, the pool forgets them, and since nothing has
+        been done yet, a new one is tried.
         """
-        while True:
-            connection = self.engine.connect()
-            try:
-                self.dialect.begin(connection, write=write)
-            except DBAPIError as error:
-                connection.close()
-                if not error.connection_invalidated:
-                    raise
-            except BaseException:
-                connection.close()
+        try:
+            return self._begun_once(write=write)
+        except DBAPIError as error:
+            if not error.connection_invalidated:
                 raise
-            else:
-                return connection
+        return self._begun_once(write=write)
+
+    def _begun_once(self, *, write: bool) -> Connection:
+        connection = self.engine.connect()
+        try:
+            self.dialect.begin(connection, write=write)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
 
 _CAPABILITIES: Final = {

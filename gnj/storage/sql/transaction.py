@@ -165,7 +165,7 @@ class SqlRows(Rows):
         """See `Rows.edit`."""
         # PostgreSQL gives up a whole transaction for a duplicate key; the caller's own must survive it
         careful = changes.get("unique_id") is not None
-        with self.connection.begin_nested() if careful else nullcontext():
+        with faults(), self.connection.begin_nested() if careful else nullcontext():
             return self._written(kind, ids, None, changes)
 
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
