@@ -31,6 +31,7 @@ from gnj.queue.states import (
     JOB_ENDED,
     JOB_MOVES,
     PIPELINE_ENDED,
+    BatchStatus,
     JobStatus,
     Move,
     PipelineStatus,
@@ -231,7 +232,8 @@ def _apply(
     changes = dict(edits)
     if move is not None:
         changes |= _moved(unit, job, move)
-    if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED:
+    asked_to_stop = move is not None and move.name == "request cancel"  # not by the worker, whose lease it is
+    if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED and not asked_to_stop:
         changes["lease_expires_at"] = After(job.lease or unit.lease)
         if set(changes) == {"lease_expires_at"}:
             (renewed,) = unit.tx.renew([(job.id, job.attempt)], job.lease or unit.lease)
@@ -353,7 +355,7 @@ def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parent
     """The whole row of a job to be: its status, and the stamps that status has (section 6; section 0, point 4)."""
     row = {"tenant": tenant, **values}
     member = row.get("batch_id") is not None or row.get("pipeline_id") is not None
-    status = row.setdefault("status", JobStatus.PLANNED if member else JobStatus.QUEUED)
+    status = row.setdefault("status", JobStatus.PLANNED if member and not _runs(parents, row) else JobStatus.QUEUED)
     if member and status is JobStatus.QUEUED and _closed(parents, row):
         status = row["status"] = JobStatus.PLANNED
     if status is JobStatus.QUEUED:
@@ -366,6 +368,12 @@ def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parent
         if status is JobStatus.CANCELLED:
             row.setdefault("cancelled_at", NOW)
     return row
+
+
+def _runs(parents: Parents, row: Mapping[str, Any]) -> bool:
+    """Whether the batch was started already: nobody would queue a member that is planned."""
+    batch = parents.batches.get(row.get("batch_id") or 0)
+    return batch is not None and batch.status is BatchStatus.PROCESSING and row.get("pipeline_id") is None
 
 
 def _closed(parents: Parents, row: Mapping[str, Any]) -> bool:

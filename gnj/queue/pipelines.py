@@ -74,9 +74,9 @@ def start(unit: Unit, id: int, tenant: str | None) -> Pipeline:
 def advance(unit: Unit, pipeline: Pipeline) -> Pipeline:
     """Starts the first step that is not done, if none before it still runs; ends the pipeline when all are done.
 
-    The pipeline is locked. Idempotent: it may be called whenever a step may have become the next one.
+    The pipeline is locked and has not ended. Idempotent: it may be called whenever a step may have become the next one.
     """
-    while pipeline.status not in PIPELINE_ENDED:
+    while True:
         undone = And((equal(Step, pipeline_id=pipeline.id), Not(equal(Step, status=STEP_DONE))))
         steps = unit.tx.find(Step, Select(undone, order=(("index", False),), limit=1))
         if not steps:
@@ -88,7 +88,6 @@ def advance(unit: Unit, pipeline: Pipeline) -> Pipeline:
             return pipeline
         if status is StepStatus.FAILED:
             return _move(unit, pipeline, "fail")
-    return pipeline
 
 
 def append_step(unit: Unit, pipeline_id: int, **member: int) -> None:

@@ -24,7 +24,17 @@ from gnj.queue.policy import Policy, fill
 from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.queue.storage import Select, Storage
 from gnj.queue.unit import Unit
-from gnj.queue.values import MAX_WORD, Json, check_int, check_json, check_seconds, check_text, check_word, shown
+from gnj.queue.values import (
+    MAX_WORD,
+    Json,
+    check_int,
+    check_json,
+    check_seconds,
+    check_text,
+    check_word,
+    clean_text,
+    shown,
+)
 from gnj.queue.wake import Wake
 from gnj.queue.where import Where, equal
 
@@ -228,10 +238,13 @@ class Queue:
     def fail(self, claim: Job, error: str | None = None, *, output: Json = None, traceback: str | None = None) -> Job:
         """Ends a try with an error: the job waits for its next one, or has failed when none is left.
 
-        The output becomes `{"error": error}` unless one is given; the traceback goes to the history of attempts.
+        The output becomes `{"error": error}` unless one is given; the traceback goes to the history of attempts. A text
+        that could not be stored as it is loses what stands in the way, for a failure must be told.
         """
+        if not isinstance(error, (str, type(None))):
+            raise InvalidInput(f"error must be a string, not {shown(error)}")
         if output is None:
-            output = {"error": check_text(error, "error") if error is not None else "failed"}
+            output = {"error": clean_text(error) if error is not None else "failed"}
         return self._end(Outcome(claim, JobStatus.FAILED, output, traceback or error))
 
     def cancelled(self, claim: Job, message: str) -> Job:

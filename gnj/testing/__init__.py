@@ -1,6 +1,6 @@
 """What others test their storages and handlers with.
 
-`StorageContract` needs pytest, which is imported only where it is asked for; the clock and the factories need nothing.
+`StorageContract` needs pytest and `storage_machine` Hypothesis, which are imported only where these are asked for.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from gnj.testing.drain import ANY, assert_enqueued, drain
 
 if TYPE_CHECKING:
     from gnj.testing.contract import StorageContract
+    from gnj.testing.machine import storage_machine
 
-__all__ = ["ANY", "FakeClock", "StorageContract", "assert_enqueued", "drain"]
+__all__ = ["ANY", "FakeClock", "StorageContract", "assert_enqueued", "drain", "storage_machine"]
 
 
 def __getattr__(name: str) -> Any:
@@ -21,4 +22,8 @@ def __getattr__(name: str) -> Any:
         from gnj.testing.contract import StorageContract  # noqa: PLC0415 - it imports pytest
 
         return StorageContract
+    if name == "storage_machine":
+        from gnj.testing.machine import storage_machine  # noqa: PLC0415 - it imports Hypothesis
+
+        return storage_machine
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -349,11 +349,17 @@ def test_bad_outputs_change_nothing(queue, claim, refused, bad):
         queue.update_job(job.id, {"status": "successful", "output": bad})
 
 
-@pytest.mark.parametrize("bad", [5, b"x", "\0", "x" * 10_001])
+@pytest.mark.parametrize("bad", [5, b"x"])
 def test_bad_errors_change_nothing(queue, claim, refused, bad):
     job = claim()
-    with refused(InvalidText if bad == "\0" else InvalidInput):
+    with refused(InvalidInput):
         queue.fail(job, bad)
+
+
+@pytest.mark.parametrize("text, stored", [("a\0b", "a\ufffdb"), ("a\ud800", "a?"), ("x" * 10_001, None)])
+def test_an_error_that_cannot_be_stored_as_it_is_is_stored_all_the_same(queue, claim, text, stored):
+    output = queue.fail(claim(), text).output
+    assert output == {"error": stored} if stored else 9_900 < len(output["error"]) <= 10_000
 
 
 # Bad values -----------------------------------------------------------------------------------------------------------
