@@ -31,7 +31,8 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     if typed:
         return GNJ(database, handlers=handlers, **hooks, **settings)
     given = {name: value for name, value in settings.items() if value is not None}
-    return GNJ(own.storage, handlers=handlers, **hooks, **{**asdict(own.settings), **given})
+    chosen = {name: value for name, value in asdict(own.settings).items() if name != "database"}
+    return GNJ(own.storage, handlers=handlers, **hooks, **{**chosen, **given})
 
 
 def make_ready(jobs: GNJ) -> None:
