@@ -19,7 +19,7 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     """The `GNJ` that the command line and the target mean together; nothing is connected yet.
 
     A target that is a `GNJ` has chosen its database: only an option that was `typed` goes before it, the environment does
-    not. Its hooks and handlers stay in either case. Raises `GnjError` for a URL that means nothing.
+    not. Its hooks, handlers and settings (a token, a prefix) stay in either case. Raises `GnjError` for a URL that means nothing.
     """
     from gnj.app import GNJ
 
@@ -28,11 +28,9 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     if own is None:
         return GNJ(database, handlers=handlers, **settings)
     hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize}
-    if typed:
-        return GNJ(database, handlers=handlers, **hooks, **settings)
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = {name: value for name, value in asdict(own.settings).items() if name != "database"}
-    return GNJ(own.storage, handlers=handlers, **hooks, **{**chosen, **given})
+    return GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})
 
 
 def make_ready(jobs: GNJ) -> None:

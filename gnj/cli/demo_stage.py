@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import threading
 import time
 from collections import Counter
@@ -231,12 +233,24 @@ def _reason(jobs: list[dict[str, Any]]) -> str:
 def print_next(console: Console) -> None:
     """What to type next."""
     lines = indent(HELLO, "  ").strip()
+    gnj, python = _as_typed("gnj"), _as_typed("python")
     console.print(
         "\nNext:\n"
-        "  gnj demo --keep           the same, and the server stays up for your questions\n"
-        "  gnj demo --kill           the same, and the worker is killed in the middle\n"
-        "  gnj serve                 a server of your own, on http://127.0.0.1:8080/graphql\n"
+        f"  {gnj} demo --keep           the same, and server and worker stay up for your questions\n"
+        f"  {gnj} demo --kill           the same, and the worker is killed in the middle\n"
+        f"  {gnj} serve                 a server of your own, on http://127.0.0.1:8080/graphql\n"
         f"\nOr from Python. Put this into hello.py:\n\n  {lines}\n\n"
-        "and run\n\n  python hello.py && gnj worker hello:jobs",
+        f"and run\n\n  {python} hello.py && {gnj} worker hello:jobs",
         markup=False,
+        soft_wrap=True,
     )
+
+
+def _as_typed(name: str) -> str:
+    """How to call a program of this environment: by its name where the shell finds this one, else by its path."""
+    here = Path(sys.executable).with_name(name)
+    found = shutil.which(name)
+    if not here.exists() or (found is not None and Path(found) == here):
+        return name
+    relative = os.path.relpath(here)
+    return str(here) if relative.startswith("..") else relative

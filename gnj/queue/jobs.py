@@ -83,6 +83,7 @@ def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[J
         if new:
             _join(unit, parents, job)
             unit.ready = unit.ready or job.status is JobStatus.QUEUED
+            _settle_running_batch(unit, job)
     return [_joined(unit, parents, job) if new else job for job, new in stored]
 
 
@@ -164,9 +165,7 @@ def recover(unit: Unit, tenant: str | None, id: int) -> Job:
         raise IllegalTransition("The job must be recoverable")
     if job.status is not JobStatus.FAILED:
         raise IllegalTransition("The job must be failed")
-    job = _apply(unit, parents, job, {}, JOB_MOVES["recover"])
-    pipelines.reopen(unit, parents, job)
-    return job
+    return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, JOB_MOVES["recover"]))
 
 
 _COPIED = (
@@ -187,9 +186,8 @@ def retry(unit: Unit, tenant: str | None, id: int) -> Job:
     row |= {"status": JobStatus.QUEUED, "retry_of": job.id, "due_at": job.start_after}
     ((new, _),) = unit.tx.insert_jobs([row])
     pipelines.hand_over(unit, steps, new)
-    pipelines.reopen(unit, parents, new)
     unit.ready = True
-    return new
+    return pipelines.reopen(unit, parents, new)
 
 
 def _locked(
@@ -396,6 +394,14 @@ def _join(unit: Unit, parents: Parents, job: Job, before: Job | None = None) -> 
         joins = before is not None or job.status not in JOB_ENDED  # one that ends as it joins is settled after this
         if batch.status in BATCH_ENDED and batch.pipeline_id is None and joins:
             unit.tx.move(type(batch), [batch.id], BATCH_ENDED, BATCH_MOVES["reopen"].changes(batch.status))
+
+
+def _settle_running_batch(unit: Unit, job: Job) -> None:
+    """A job created as ended counts for a batch that runs; elsewhere nothing is set going by it (point 4)."""
+    if job.status in JOB_ENDED and job.batch_id is not None:
+        parents = pipelines.lock(unit, batch_ids=(job.batch_id,), pipeline_ids=())
+        if parents.batches[job.batch_id].status is BatchStatus.PROCESSING:
+            pipelines.member_ended(unit, parents, job.evolve(pipeline_id=None))
 
 
 def _joined(unit: Unit, parents: Parents, job: Job) -> Job:

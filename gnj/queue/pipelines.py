@@ -77,13 +77,12 @@ def advance(unit: Unit, pipeline: Pipeline) -> Pipeline:
     The pipeline is locked and has not ended. Idempotent: it may be called whenever a step may have become the next one.
     """
     while True:
-        undone = And((equal(Step, pipeline_id=pipeline.id), Not(equal(Step, status=STEP_DONE))))
-        steps = unit.tx.find(Step, Select(undone, order=(("index", False),), limit=1))
-        if not steps:
+        step = _first_undone(unit, pipeline)
+        if step is None:
             return _move(unit, pipeline, "succeed")
-        status = steps[0].status
+        status = step.status
         if status is StepStatus.PLANNED:
-            status = _start_step(unit, steps[0])
+            status = _start_step(unit, step)
         if status is StepStatus.PROCESSING:
             return pipeline
         if status is StepStatus.FAILED:
@@ -157,15 +156,28 @@ def members_succeeded(unit: Unit, parents: Parents, jobs: Sequence[Job]) -> None
             _step_ended(unit, pipeline, steps_of(unit, job), broken=False)
 
 
-def reopen(unit: Unit, parents: Parents, job: Job) -> None:
-    """Opens again what the failure of `job` had closed: it is queued anew, or `job` is the one that takes its place."""
+def reopen(unit: Unit, parents: Parents, job: Job) -> Job:
+    """Opens again what the failure of `job` had closed: it is queued anew, or `job` is the one that takes its place.
+
+    The job as it then is: planned, where a step before its own is not done. It is queued in its turn (point 11).
+    """
+    own: dict[int, list[Step]] = {}
     if job.batch_id is not None and (batch := parents.batches.get(job.batch_id)):
         if batch.status is BatchStatus.FAILED:
             batch = batches.move(unit, batch, "reopen")
         if batch.pipeline_id is not None:
-            _reopen(unit, parents.pipelines.get(batch.pipeline_id), batch_id=batch.id)
+            member = equal(Step, pipeline_id=batch.pipeline_id, batch_id=batch.id)
+            own[batch.pipeline_id] = unit.tx.find(Step, Select(member))
     if job.pipeline_id is not None:
-        _reopen(unit, parents.pipelines.get(job.pipeline_id), job_id=job.id)
+        own.setdefault(job.pipeline_id, []).extend(steps_of(unit, job))
+    waits = False
+    for pipeline_id, steps in own.items():
+        if steps and (pipeline := parents.pipelines.get(pipeline_id)):
+            waits = _reopen(unit, pipeline, steps) or waits
+    if waits:
+        turn = JOB_MOVES["wait its turn"]
+        (job,) = unit.tx.move(Job, [job.id], turn.frm(), turn.changes(job.status))
+    return job
 
 
 def _drop(unit: Unit, pipeline: Pipeline, steps: Sequence[Step]) -> None:
@@ -234,14 +246,22 @@ def _step_ended(unit: Unit, pipeline: Pipeline, steps: Sequence[Step], *, broken
         advance(unit, now)
 
 
-def _reopen(unit: Unit, pipeline: Pipeline | None, **member: int) -> None:
-    steps = unit.tx.find(Step, Select(equal(Step, pipeline_id=pipeline.id, **member))) if pipeline else []
-    if pipeline is None or not steps:
-        return
-    _move_steps(unit, steps, "reopen")
+def _reopen(unit: Unit, pipeline: Pipeline, steps: Sequence[Step]) -> bool:
+    """Opens these steps and their pipeline; whether they have to wait for one before them."""
+    first = min((step.index, step.id) for step in steps)
+    undone = _first_undone(unit, pipeline)
+    waits = undone is not None and (undone.index, undone.id) < first
+    _move_steps(unit, steps, "wait its turn" if waits else "reopen")
     now = unit.tx.get(Pipeline, pipeline.id)
     if now is not None and now.status is PipelineStatus.FAILED:
         advance(unit, _move(unit, now, "reopen"))
+    return waits
+
+
+def _first_undone(unit: Unit, pipeline: Pipeline) -> Step | None:
+    undone = And((equal(Step, pipeline_id=pipeline.id), Not(equal(Step, status=STEP_DONE))))
+    steps = unit.tx.find(Step, Select(undone, order=(("index", False),), limit=1))
+    return steps[0] if steps else None
 
 
 def _move_steps(unit: Unit, steps: Sequence[Step], name: str) -> None:

@@ -10,14 +10,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from gnj.queue import compose, fields, holds, jobs, lists, maintenance, pipelines
-from gnj.queue.errors import Conflict, GnjError, InvalidInput, LeaseLost
+from gnj.queue.errors import Conflict, GnjError, InvalidInput, LeaseLost, StorageUnavailable
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.model import Batch, Hold, Job, NewJob, Pipeline, Record, RecordT, Step
 from gnj.queue.policy import Policy, fill
@@ -179,7 +179,8 @@ class Queue:
         }
         if tenants is not None:
             tenants = _check_tenants(tenants)
-        self.reap()
+        with suppress(StorageUnavailable):  # an idle connection had died: the claim itself tries another one
+            self.reap()
         claimed: list[Job] = []
         if types and count and (tenants is None or len(tenants)):
             changes = {**JOB_MOVES["claim"].changes(JobStatus.QUEUED), **who}
@@ -292,8 +293,10 @@ class Queue:
         if not self._reaping.acquire(blocking=force):
             return 0
         try:
-            self._reaped = now
-            return sum(self._take_back(job) for job in self.storage.lost(maintenance.REAP_LIMIT))
+            lost = self.storage.lost(maintenance.REAP_LIMIT)
+            if len(lost) < maintenance.REAP_LIMIT:  # else there are more, and the next call goes on
+                self._reaped = now
+            return sum(self._take_back(job) for job in lost)
         finally:
             self._reaping.release()
 

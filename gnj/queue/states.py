@@ -132,6 +132,7 @@ JOB_MOVES: Final = _moves(
     Move("lose and fail", {_R: _F, _C: _X}, _ENDED, _CANCELLED),
     Move("lose and hold", {_R: _P, _C: _X}, {"lease_expires_at": None}, _CANCELLED),
     Move("recover", {_F: _Q}, {**_QUEUED, "cancel_seen": False}),
+    Move("wait its turn", {_Q: _P}, {"due_at": None}),
 )
 """Every change of a job's status. `retry` is not among them: it makes a new job."""
 
@@ -164,6 +165,7 @@ STEP_MOVES: Final = _moves(
     Move("succeed", dict.fromkeys((StepStatus.PLANNED, StepStatus.PROCESSING), StepStatus.SUCCESSFUL), {}),
     Move("fail", dict.fromkeys((StepStatus.PLANNED, StepStatus.PROCESSING), StepStatus.FAILED), {}),
     Move("reopen", {StepStatus.FAILED: StepStatus.PROCESSING}, {}),
+    Move("wait its turn", {StepStatus.FAILED: StepStatus.PLANNED}, {}),
 )
 
 JOB_ENDED: Final = frozenset({_S, _F, _X})

@@ -88,7 +88,7 @@ def check_seconds(value: object, what: str, *, low: float = 0.0, high: float = 1
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:  # noqa: PLR0124 - NaN
         raise InvalidInput(f"{what} must be a number of seconds, not {shown(value)}")
     if not low <= value <= high:
-        raise InvalidInput(f"{what} must be from {low:g} to {high:g} seconds, not {shown(value)}")
+        raise InvalidInput(f"{what} must be from {low:,.10g} to {high:,.10g} seconds, not {shown(value)}")
     return float(value)
 
 

@@ -3,10 +3,11 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime
 
 import httpx
@@ -135,6 +136,18 @@ def test_a_target_with_a_database_is_served_with_it(start, home):
     server = start("serve", "--port", "0", "--workers", "app:jobs", GNJ_DATABASE="sqlite:///ignored.db")
     assert server.wait_for("http://").endswith("database sqlite:///own.db, running echo")
     assert not (home / "ignored.db").exists()
+
+
+def test_another_database_leaves_the_settings_of_the_target(start, client, home):
+    (home / "secret.py").write_text("import gnj\njobs = gnj.GNJ('sqlite:///own.db', token='s3cret', prefix='x_')\n")
+    server = start("serve", "--port", "0", "--workers", "secret:jobs", "--database", "sqlite:///other.db")
+    url = server.url()
+    assert client.post(f"{url}/graphql", json={"query": "{ jobCount }"}).status_code == 401
+    assert ask(client, url, "{ jobCount }", {"authorization": "Bearer s3cret"}) == {"jobCount": 0}
+    with closing(sqlite3.connect(home / "other.db")) as database:
+        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert "x_job" in tables
+    assert "gnj_job" not in tables
 
 
 def test_the_default_lease_is_that_of_plain_acquires(start, client):

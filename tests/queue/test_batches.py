@@ -384,3 +384,19 @@ def test_a_member_that_was_moved_since_its_claim_ends_where_it_is(queue, status)
     answers = queue.settle([Outcome(claim, JobStatus.SUCCESSFUL) for claim in claims])
     assert [answer.batch_id for answer in answers] == [new.id, old.id]
     assert (status(old), status(new)) == ("successful", "successful")
+
+
+@pytest.mark.parametrize("status, expected", [("failed", "failed"), ("successful", "processing")])
+def test_a_job_created_as_ended_counts_for_a_batch_that_runs(queue, status, expected):
+    batch = queue.add_batch([NewJob("a")])
+    queue.create_jobs([{"type": "a", "batch_id": batch.id, "status": status}])
+    assert queue.get(Batch, batch.id).status == expected
+
+
+def test_a_job_that_joins_a_running_batch_is_queued(queue):
+    batch = queue.add_batch([NewJob("a")])
+    (late,) = queue.create_jobs([{"type": "a", "batch_id": batch.id}])
+    assert late.status == "queued"
+    for _ in range(2):
+        queue.succeed(queue.acquire(["a"]))
+    assert queue.get(Batch, batch.id).status == "successful"

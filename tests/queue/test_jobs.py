@@ -293,10 +293,10 @@ def test_claims_of_nothing(queue, make):
         ({"limit": True}, "limit must be an integer, not True"),
         ({"limit": "1"}, "limit must be an integer, not '1'"),
         ({"limit": 1.0}, "limit must be an integer, not 1.0"),
-        ({"lease": 0}, "lease must be from 0.01 to 2.592e+06 seconds, not 0"),
+        ({"lease": 0}, "lease must be from 0.01 to 2,592,000 seconds, not 0"),
         ({"lease": float("nan")}, "lease must be a number of seconds, not nan"),
         pytest.param(
-            {"lease": 10**400}, "lease must be from 0.01 to 2.592e+06 seconds, not 1" + "0" * 58 + "…", id="huge"
+            {"lease": 10**400}, "lease must be from 0.01 to 2,592,000 seconds, not 1" + "0" * 58 + "…", id="huge"
         ),
         ({"lease": "5"}, "lease must be a number of seconds, not '5'"),
         ({"lease": True}, "lease must be a number of seconds, not True"),

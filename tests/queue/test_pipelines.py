@@ -360,6 +360,19 @@ def test_a_job_leaves_everything_and_ends(queue, make, statuses):
     assert statuses() == ("f", "f", "fq")
 
 
+@pytest.mark.parametrize("again", ["recover", "retry"])
+def test_a_step_that_is_opened_again_waits_for_those_before_it(queue, end, again):
+    pipeline = queue.add_pipeline("p", [NewJob("a"), NewJob("b", recoverable=True), [NewJob("c", recoverable=True)]])
+    for id in (2, 3):
+        queue.update_job(id, {"status": "failed"})
+    assert [getattr(queue, again)(id).status for id in (2, 3)] == ["planned", "planned"]
+    assert queue.acquire(["b", "c"]) is None
+    for type in "abc":
+        assert queue.get(Pipeline, pipeline.id).status == "processing"
+        end(type)
+    assert queue.get(Pipeline, pipeline.id).status == "successful"
+
+
 def test_a_job_that_is_a_step_and_a_member_of_the_same_pipeline(queue, make, statuses, end):
     pipeline = queue.create(Pipeline, {})
     batch = queue.create(Batch, {"pipeline_id": pipeline.id})

@@ -59,6 +59,7 @@ JOB_MOVES = {
     "lose and fail": "processing>failed cancel-requested>cancelled",
     "lose and hold": "processing>planned cancel-requested>cancelled",
     "recover": "failed>queued",
+    "wait its turn": "queued>planned",
 }
 BATCH_MOVES = {
     "plan": "None>planned",
@@ -79,6 +80,7 @@ STEP_MOVES = {
     "succeed": "planned>successful processing>successful",
     "fail": "planned>failed processing>failed",
     "reopen": "failed>processing",
+    "wait its turn": "failed>planned",
 }
 
 TABLES: list[tuple[str, type[StrEnum], Any, Any, Any, Any]] = [
@@ -180,6 +182,7 @@ def test_what_each_move_of_a_job_stamps():
         "lose and fail": ended,
         "lose and hold": {"lease_expires_at": None},
         "recover": {**queued, "cancel_seen": False},
+        "wait its turn": {"due_at": None},
     }
     for name, move in states.JOB_MOVES.items():
         for before, after in move.to.items():

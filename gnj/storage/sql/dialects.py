@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -35,6 +36,8 @@ from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator, Transl
 
 CHUNK: Final = 5_000
 """Rows of one INSERT."""
+_KEYS: Final = 0x676E6A
+"""The first of the two numbers of an advisory lock on unique ids."""
 
 
 # The planner is kept from what is cheap only by its own, often old, statistics: sorting a backlog of 100,000 for a claim of
@@ -85,6 +88,12 @@ class Dialect(ABC):
     @abstractmethod
     def ids(self, ids: Sequence[int]) -> Any:
         """Ids as the parameter of `of_ids`."""
+
+    def order_keys(self, connection: Connection, keys: Collection[tuple[str, str]]) -> None:  # noqa: B027
+        """Lets transactions that insert several keys (tenant, unique id) come one after the other if they share some.
+
+        Each inserts in its caller's order, and the unique index makes it wait for others: crosswise, that is a deadlock.
+        """
 
     @abstractmethod
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
@@ -153,6 +162,13 @@ class Postgresql(Dialect):
     def ids(self, ids: Sequence[int]) -> Any:
         """A list."""
         return list(ids)
+
+    def order_keys(self, connection: Connection, keys: Collection[tuple[str, str]]) -> None:
+        """Advisory locks on 256 buckets of keys, in order: one for each key could fill the server's table of locks."""
+        if len(keys) > 1:
+            buckets = sorted({zlib.crc32(f"{tenant}\0{key}".encode()) % 256 for tenant, key in keys})
+            statement = "SELECT pg_advisory_xact_lock(CAST(:space AS int), bucket) FROM unnest(CAST(:buckets AS int[])) AS bucket"
+            connection.execute(text(statement), {"space": _KEYS, "buckets": buckets})
 
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
         """ON CONFLICT DO NOTHING: waits for a transaction that is inserting the same key."""

@@ -22,13 +22,26 @@ _POSTGRESQL: Final[dict[str, type[GnjError]]] = {
 }
 # connection_exception, invalid_authorization, unknown database, insufficient_resources, operator_intervention, system_error
 _POSTGRESQL_UNAVAILABLE: Final = ("08", "28", "3D", "53", "57", "58")
-_SQLITE: Final[dict[int, type[GnjError]]] = {
-    5: StorageUnavailable,  # SQLITE_BUSY, after the timeout
-    6: StorageUnavailable,  # SQLITE_LOCKED
-    8: StorageUnavailable,  # SQLITE_READONLY
-    10: StorageUnavailable,  # SQLITE_IOERR
-    13: StorageUnavailable,  # SQLITE_FULL
-    14: StorageUnavailable,  # SQLITE_CANTOPEN
+# What is wrong with a connection that was never made has no SQLSTATE, only the server's text; where that is not English,
+# the default message serves.
+_CONNECTING: Final = (
+    (("database ", "does not exist"), "there is no such database on the server"),
+    (("role ", "does not exist"), "the server does not know the user"),
+    (("authentication failed",), "the server refused the user or the password"),
+    (("no password supplied",), "the server asks for a password"),
+    (("too many",), "the server has no connection left"),
+    (("refused",), "nothing answers at that host and port"),
+    (("resolve",), "there is no host of that name"),
+    (("name or service not known",), "there is no host of that name"),
+)
+_SQLITE: Final[dict[int, str]] = {
+    5: "another process keeps the file locked",  # SQLITE_BUSY, after the timeout
+    6: "another connection keeps a table locked",  # SQLITE_LOCKED
+    8: "the file, or its folder, may only be read",  # SQLITE_READONLY
+    10: "reading or writing the file failed",  # SQLITE_IOERR
+    13: "the disk is full",  # SQLITE_FULL
+    14: "the file cannot be opened: does its folder exist, and may it be written?",  # SQLITE_CANTOPEN
+    26: "the file is not a SQLite database",  # SQLITE_NOTADB
 }
 _SQLITE_UNIQUE: Final = 2067
 
@@ -56,7 +69,8 @@ def translated(error: exc.SQLAlchemyError) -> GnjError:
     if code is not None:
         return _of_sqlite(code, str(cause))
     if error.connection_invalidated or isinstance(error, exc.OperationalError):
-        return StorageUnavailable()
+        text = str(cause).lower()
+        return StorageUnavailable(next((told for parts, told in _CONNECTING if all(p in text for p in parts)), None))
     return StorageError(f"the database refused a statement ({type(cause).__name__})")
 
 
@@ -76,8 +90,8 @@ def _of_sqlite(code: int, message: str) -> GnjError:
         return _duplicate(message)
     if message.startswith(("no such table", "no such column", "no such index")) or "has no column" in message:
         return NotMigrated()
-    kind = _SQLITE.get(code & 0xFF)
-    return kind() if kind is not None else StorageError(f"the database refused a statement (SQLite error {code})")
+    told = _SQLITE.get(code & 0xFF)
+    return StorageUnavailable(told) if told else StorageError(f"the database refused a statement (SQLite error {code})")
 
 
 def _duplicate(where: str) -> Duplicate:

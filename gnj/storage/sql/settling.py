@@ -57,6 +57,7 @@ def renew(rows: SqlRows, claims: Sequence[tuple[int, int]], lease: float) -> lis
         holds = rows.has_status(Job, JOB_CLAIMED)
         return statement.where(job.id == given["id"], job.attempt == given["attempt"], holds)
 
+    rows.lock_jobs([id for id, _ in claims])
     parameters |= rows.dialect.rows(_TOKEN, list(dict.fromkeys(claims)))
     done = rows.run(rows.prepared(("renew", shape), build), parameters)
     renewed = {(j.id, j.attempt): j for j in mapper.records(done)}
@@ -94,6 +95,7 @@ def _settle_alike(rows: SqlRows, settlements: Sequence[Settlement]) -> dict[int,
         return statement.where(job.deleted_at.is_(None))
 
     if many:
+        rows.lock_jobs([s.id for s in settlements])
         parameters |= rows.dialect.rows(
             types, [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in settlements]
         )
