@@ -76,6 +76,7 @@ def storage(request):
         "",
         "://",
         "sqlite:x:y",
+        "postgresql://h:abc/x",
     ],
 )
 def test_an_unknown_scheme_is_refused_in_one_line_that_names_the_known_ones(url):
@@ -338,3 +339,18 @@ def test_nobody_is_notified_when_nobody_listens(postgresql):
         signal(postgresql)
         raw.execute("SELECT 1")
         assert len(statements) == 1
+
+
+def test_what_is_wrong_with_a_file_is_said(tmp_path, make):
+    (tmp_path / "text").write_text("no database " * 200)
+    for name, told in {"missing/x.db": "does its folder exist", "text": "is not a SQLite database"}.items():
+        with pytest.raises(StorageUnavailable, match=told):
+            make(f"sqlite:///{tmp_path / name}").migrate()
+
+
+def test_what_is_wrong_with_a_server_is_said(postgresql_server, make):
+    missing = make_url(postgresql_server.url).set(database="gnj_no_such_database")
+    with pytest.raises(StorageUnavailable, match="no such database"):
+        make(missing.render_as_string(hide_password=False)).check()
+    with pytest.raises(StorageUnavailable, match="nothing answers"):
+        make("postgresql://u@127.0.0.1:1/x").check()

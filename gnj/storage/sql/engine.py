@@ -19,7 +19,7 @@ def parsed(url: str | URL) -> URL:
     """`url` with the driver it means. Raises `InvalidInput` for a database there is no SQL for."""
     try:
         parts = make_url(url)
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise InvalidInput(f"that is no database URL; what works: {_WORKING}") from None
     backend = parts.get_backend_name()
     if backend not in DIALECTS:
@@ -38,7 +38,7 @@ def make_engine(url: str | URL, pool_size: int) -> Engine:
         return _postgresql(parts, pool_size)
     except ModuleNotFoundError as error:
         raise _missing(parts, error) from None
-    except exc.ArgumentError:
+    except (exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise InvalidInput(f"{shown(parts)} has a part that its driver does not take") from None
 
 
