@@ -57,8 +57,8 @@ def renew(rows: SqlRows, claims: Sequence[tuple[int, int]], lease: float) -> lis
         holds = rows.has_status(Job, JOB_CLAIMED)
         return statement.where(job.id == given["id"], job.attempt == given["attempt"], holds)
 
-    rows.lock_jobs([id for id, _ in claims])
-    parameters |= rows.dialect.rows(_TOKEN, list(dict.fromkeys(claims)))
+    # in the order of their ids, which is that in which the rows are found and locked: crosswise, that is a deadlock
+    parameters |= rows.dialect.rows(_TOKEN, sorted(set(claims)))
     done = rows.run(rows.prepared(("renew", shape), build), parameters)
     renewed = {(j.id, j.attempt): j for j in mapper.records(done)}
     return [renewed.get((id, attempt)) for id, attempt in claims]
@@ -95,9 +95,9 @@ def _settle_alike(rows: SqlRows, settlements: Sequence[Settlement]) -> dict[int,
         return statement.where(job.deleted_at.is_(None))
 
     if many:
-        rows.lock_jobs([s.id for s in settlements])
+        ordered = sorted(settlements, key=lambda settlement: settlement.id)  # as in `renew`
         parameters |= rows.dialect.rows(
-            types, [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in settlements]
+            types, [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in ordered]
         )
     else:
         parameters |= {"of_id": one.id, **({"of_attempt": one.attempt} if fenced else {})}

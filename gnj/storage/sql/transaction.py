@@ -264,14 +264,6 @@ class SqlRows(Rows):
         statement = statement.order_by(expires, mapper.table.c.id).limit(limit)
         return mapper.records(self.run(statement, present.parameters()))
 
-    def lock_jobs(self, ids: Sequence[int]) -> None:
-        """Locks jobs in the order of their ids, as everybody does who locks several."""
-        if not self.dialect.skips_locked or len(ids) < 2:
-            return
-        job = self.tables.job
-        statement = select(job.c.id).where(self.dialect.of_ids(job.c.id)).order_by(job.c.id).with_for_update()
-        self.run(self.prepared(("lock jobs",), lambda: statement), {"of_ids": self.dialect.ids(ids)}).all()
-
     def signal(self) -> None:
         """See `Rows.signal`."""
         if self.notifies and not self._signalled:

@@ -82,6 +82,34 @@ class RaceContract(Contract):
             assert (renewed is None) != (lost is None)
             assert job_of(storage, job.id).status == ("queued" if lost else "processing")
 
+    def test_renewals_and_ends_of_many_claims_do_not_stand_in_each_others_way(self, storage: Storage) -> None:
+        """They name the same jobs in different orders, and none is told of a conflict."""
+        done = {"status": JobStatus.SUCCESSFUL}
+        for _ in range(15):
+            put_many(storage, [{"type": "a"}] * 40)
+            held = [(job.id, job.attempt) for job in claim(storage, ["a"], 40)]
+            orders = [held, held[::-1], held[20:] + held[:20]]
+
+            def meet(place: int, orders: list[list[tuple[int, int]]] = orders) -> int:
+                if place < 2:
+                    return len(storage.renew(orders[place], LEASE))
+                ends = [Settlement(id, attempt, JOB_CLAIMED, done) for id, attempt in orders[place]]
+                return sum(job is not None for job in storage.settle(ends))
+
+            assert together(3, meet) == [40, 40, 40]
+
+    def test_many_keys_in_different_orders_do_not_stand_in_each_others_way(self, storage: Storage) -> None:
+        """Each key is stored once, and nobody is told of a conflict."""
+        for number in range(8):
+            keys = [f"{number}-{key}" for key in range(60)]
+            orders = [keys, keys[::-1], keys[30:] + keys[:30], keys[::2] + keys[1::2]]
+
+            def create(place: int, orders: list[list[str]] = orders) -> list[int]:
+                rows = [{"type": "a", "unique_id": key} for key in orders[place]]
+                return [job.id for job, new in storage.insert_jobs(rows) if new]
+
+            assert len(set(chain.from_iterable(together(4, create)))) == 60
+
     def test_a_promotion_happens_once(self, storage: Storage) -> None:
         """However many promote."""
         put_many(storage, [{"due_at": NOW} for _ in range(100)])
