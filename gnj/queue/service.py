@@ -6,6 +6,7 @@ who wait for work woken. What the commands mean is in the modules they are taken
 
 from __future__ import annotations
 
+import math
 import random
 import threading
 import time
@@ -90,7 +91,7 @@ class Queue:
         self.policies = {} if policies is None else policies
         self.wake = Wake()
         self._random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
-        self._reaped = -maintenance.REAP_EVERY
+        self._reaped = -math.inf
         self._reaping = threading.Lock()
 
     # Jobs come in -----------------------------------------------------------------------------------------------------
@@ -294,8 +295,8 @@ class Queue:
             return 0
         try:
             lost = self.storage.lost(maintenance.REAP_LIMIT)
-            if len(lost) < maintenance.REAP_LIMIT:  # else there are more, and the next call goes on
-                self._reaped = now
+            # a full page means that there are more: the next call goes on at once
+            self._reaped = now if len(lost) < maintenance.REAP_LIMIT else -math.inf
             return sum(self._take_back(job) for job in lost)
         finally:
             self._reaping.release()

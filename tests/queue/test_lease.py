@@ -294,3 +294,11 @@ def test_releasing_leaves_out_what_is_over(queue, claim):
     queue.succeed(one)
     assert [job.id for job in queue.release([one, other])] == [other.id]
     assert queue.release([]) == []
+
+
+def test_more_lost_claims_than_one_look_takes_back_are_taken_back_by_the_next(queue, clock):
+    queue.enqueue_many([NewJob("a")] * 150)
+    assert len(queue.acquire(["a"], 150, lease=30)) == 150
+    clock.tick(31)
+    assert queue.reap(force=True) == 100
+    assert len(queue.acquire(["a"], 1000)) == 150
