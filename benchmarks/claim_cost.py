@@ -1,11 +1,13 @@
-"""What a claim costs, in units that no other load on the machine changes: blocks read on PostgreSQL, VM steps on SQLite.
+"""What a claim costs, in units that no other load on the machine changes: blocks read on PostgreSQL, VM steps on SQLite,
+rows and index entries read on MySQL and MariaDB.
 
     python benchmarks/claim_cost.py                                    # a temporary SQLite file
     python benchmarks/claim_cost.py --database postgresql://host/empty  # tables are made and dropped there
+    python benchmarks/claim_cost.py --database mysql://host/empty       # likewise
 
 Each row of the table is a queue with a backlog and the cost of one claim from it, also as a multiple of the cost where
-only 1,000 jobs wait. On PostgreSQL each is measured without statistics (freshly filled), after ANALYZE, and with
-prepared plans that were made for any parameters.
+only 1,000 jobs wait. On servers each is measured without statistics (freshly filled) and after ANALYZE, on PostgreSQL also
+with prepared plans that were made for any parameters.
 """
 
 from __future__ import annotations
@@ -81,6 +83,10 @@ def fill(storage: SqlStorage, backlog: Backlog) -> None:
     postgresql = storage.dialect.name == "postgresql"
     now, later = ("now()", "now() + interval '1 day'") if postgresql else ("0", "9999999999999")
     with storage.begin() as tx:
+        if storage.dialect.name == "mysql":
+            mariadb = storage.engine.dialect.is_mariadb  # type: ignore[attr-defined]
+            depth = "max_recursive_iterations" if mariadb else "cte_max_recursion_depth"
+            tx.connection.execute(text(f"SET SESSION {depth} = {backlog.rows + 1000}"))  # type: ignore[attr-defined]
         for count, types, delayed in ((backlog.rows, backlog.before, backlog.delayed), (1000, backlog.free, False)):
             series = (
                 f"SELECT n FROM generate_series(1, {count}) AS s(n)"
@@ -113,12 +119,22 @@ def cost(storage: SqlStorage, backlog: Backlog, limit: int) -> int:
 
 
 def spent(storage: SqlStorage, tx: Rows) -> int:
-    """The blocks or steps that the transaction, or the whole SQLite engine, has taken so far."""
+    """The blocks, steps or reads that the transaction, the whole SQLite engine, or the MySQL session has taken so far."""
     if storage.dialect.name == "sqlite":
         return int(storage.engine.info_steps[0])  # type: ignore[attr-defined]
+    if storage.dialect.name == "mysql":
+        read = tx.connection.execute(text("SHOW SESSION STATUS LIKE 'Handler_read%'"))  # type: ignore[attr-defined]
+        return sum(int(number) for _, number in read)
     sql = "SELECT sum(pg_stat_get_xact_blocks_fetched(oid)) FROM pg_class WHERE relname LIKE :name"
     found: int = tx.connection.execute(text(sql), {"name": f"{PREFIX}%"}).scalar_one()  # type: ignore[attr-defined]
     return found
+
+
+def analyze(storage: SqlStorage) -> None:
+    """Statistics of now."""
+    mysql = f"ANALYZE TABLE {storage.tables.name(storage.tables.job)}, {storage.tables.name(storage.tables.hold)}"
+    with storage.engine.begin() as connection:
+        connection.execute(text({"mysql": mysql}.get(storage.dialect.name, "ANALYZE")))
 
 
 @contextmanager
@@ -153,6 +169,8 @@ def _engine(url: str, *, generic: bool) -> Engine:
 
         event.listen(engine, "connect", lambda raw, _: raw.set_progress_handler(count, 10))
         return engine
+    if parts.get_backend_name() == "mysql":
+        return create_engine(parts.set(drivername="mysql+pymysql"))
     # as a host would make it; prepared at once, with plans for any parameters
     options = "-c plan_cache_mode=force_generic_plan" if generic else ""
     arguments = {"prepare_threshold": 0 if generic else None, "options": options}
@@ -168,9 +186,8 @@ def measured(url: str, backlog: Backlog, limits: tuple[int, ...], plans: str) ->
                 with storage.begin() as tx:
                     tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
         fill(storage, backlog)
-        if plans == "analyzed" and storage.dialect.name == "postgresql":
-            with storage.engine.begin() as connection:
-                connection.execute(text("ANALYZE"))
+        if plans == "analyzed":
+            analyze(storage)
         for limit in limits:
             cost(storage, backlog, limit)  # sets hint bits, fills caches
         return [cost(storage, backlog, limit) for limit in limits]
@@ -185,9 +202,10 @@ def main() -> None:
     limits = (1, 10)
     with tempfile.TemporaryDirectory() as directory:
         url = arguments.database or f"sqlite:///{Path(directory) / 'cost.db'}"
-        sqlite = make_url(url).get_backend_name() == "sqlite"
-        unit = "VM steps" if sqlite else "blocks"
-        for plans in PLANS[:1] if sqlite else PLANS:
+        backend = make_url(url).get_backend_name()
+        sqlite = backend == "sqlite"
+        unit = {"sqlite": "VM steps", "mysql": "reads"}.get(backend, "blocks")
+        for plans in PLANS[: {"sqlite": 1, "mysql": 2}.get(backend, 3)]:
             print(f"\n{unit} per claim{'' if sqlite else ', ' + plans}")
             print(f"{'':55}{'1 job':>8}{'':>7}{'10 jobs':>10}")
             small: dict[str, list[int]] = {}

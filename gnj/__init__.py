@@ -4,7 +4,8 @@
 """
 
 from gnj.app import GNJ
-from gnj.queue.errors import CancelRequested, GnjError
+from gnj.queue.errors import CancelRequested, GnjError, Snooze
+from gnj.queue.events import Event
 from gnj.queue.model import Batch, Hold, Job, NewJob, Pipeline
 from gnj.queue.retry import Exponential, Fixed, Linear
 from gnj.queue.service import Queue
@@ -20,6 +21,7 @@ __all__ = [
     "Batch",
     "CancelRequested",
     "Context",
+    "Event",
     "Exponential",
     "Fixed",
     "GnjError",
@@ -34,6 +36,7 @@ __all__ = [
     "Pipeline",
     "Queue",
     "Settings",
+    "Snooze",
     "Where",
     "Worker",
 ]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from gnj.queue.builder import PipelineBuilder
+from gnj.queue.errors import StorageError
+from gnj.queue.events import Event, Hooks, told
 from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline
-from gnj.queue.retry import Backoff
+from gnj.queue.retry import Backoff, Exponential
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
+from gnj.queue.upkeep import Upkeep
 from gnj.queue.values import Json
 from gnj.queue.where import Where
 from gnj.settings import Settings
@@ -29,6 +34,29 @@ if TYPE_CHECKING:
     from gnj.graphql.limits import Limits
 
 
+_HOOK_BACKOFF = Exponential(1.0, maximum=300, jitter=0.2)
+_FLUSH = 5.0
+"""Seconds for which `close` waits for hooks."""
+
+
+def _hook_handler(names: Sequence[str], fn: Callable[[Event], Any]) -> Callable[[Job], Any]:
+    """What runs the jobs of a durable hook."""
+
+    def handle(hook: Job) -> Any:
+        event = told(hook.input)
+        # an older version of the application may have wanted more
+        return fn(event) if event.name in names else None
+
+    async def handle_async(hook: Job) -> None:
+        if (result := handle(hook)) is not None:
+            await result
+
+    def handle_sync(hook: Job) -> None:
+        handle(hook)
+
+    return handle_async if inspect.iscoroutinefunction(fn) else handle_sync
+
+
 class GNJ:
     """A job queue: where its jobs are, what runs them, and how others reach them.
 
@@ -36,8 +64,10 @@ class GNJ:
         database: A URL (`sqlite:///jobs.db`, `postgresql://…`, `memory://`), a SQLAlchemy Engine, or a Storage; what
             `GNJ_DATABASE` says, or `sqlite:///gnj.db`, unless given.
         handlers: The registry of handlers; one of its own unless given.
+        hooks: The hooks of another `GNJ` (`jobs.hooks`); its own unless given.
         authenticate: `(RequestContext) -> Principal | None`, sync or async: who is asking?
         authorize: `(Principal, Action, target) -> bool`, sync or async: may they? Everybody authenticated may, unless given.
+        on_job_fail: `(job)`, sync or async: called for every job that has failed for good; as `@jobs.on("failed")`.
         settings: The fields of `Settings`, which each have an environment variable as well.
 
     Nothing is connected before it is needed. Databases inside the process (SQLite, memory) are migrated on first use;
@@ -49,21 +79,28 @@ class GNJ:
         database: str | Engine | Storage | None = None,
         *,
         handlers: Handlers | None = None,
+        hooks: Hooks | None = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
+        on_job_fail: Callable[[Job], Any] | None = None,
         **settings: Any,
     ) -> None:
         if isinstance(database, str):
             settings["database"] = database
         self.settings = Settings.of(settings)
         self.handlers = Handlers() if handlers is None else handlers
+        self.hooks = Hooks() if hooks is None else hooks
         self._authenticate = authenticate
         self._authorize = authorize
         self.storage = database if isinstance(database, Storage) else self._open(database)
         self._owns_storage = not isinstance(database, Storage)
-        self._queue = Queue(self.storage, lease=self.settings.lease, policies=self.handlers.policies)
+        self._queue = Queue(self.storage, lease=self.settings.lease, policies=self.handlers.policies, hooks=self.hooks)
         self._ready = False
         self._lock = threading.RLock()
+        self._upkeep: Upkeep | None = None
+        if on_job_fail is not None:
+            fail_hook = on_job_fail
+            self.on("failed")(lambda event: fail_hook(event.job))
 
     # The core
 
@@ -93,6 +130,32 @@ class GNJ:
         """
         return self.handlers.handler(type, max_attempts=max_attempts, backoff=backoff, timeout=timeout, on_lost=on_lost)
 
+    def on(
+        self, *names: str, durable: bool = False, name: str | None = None
+    ) -> Callable[[Callable[[Event], Any]], Callable[[Event], Any]]:
+        """Has the decorated function, sync or async, called with an `Event` for what happens to jobs, after the commit.
+
+        Args:
+            names: Of `created`, `started`, `progressed`, `succeeded`, `retrying`, `failed`, `cancelled`, `recovered`,
+                `deleted`; a try that is followed by another one is `retrying`, not `failed`.
+            durable: Called for the changes of all processes, at least once, by a worker: as a job of the type
+                `hook:NAME`, enqueued in the transaction of the change. Otherwise only for changes that this process makes,
+                on a thread of its own; an exception is logged.
+            name: Names a durable hook; that of the function, unless given.
+
+        Raises `InvalidInput` for an event there is not, and for a second durable hook of a name.
+        """
+
+        def decorate(fn: Callable[[Event], Any]) -> Callable[[Event], Any]:
+            if not durable:
+                self.hooks.add(names, fn)
+                return fn
+            type = self.hooks.add_durable(fn.__name__ if name is None else name, names)
+            self.handlers.register(type, _hook_handler(names, fn), max_attempts=10, backoff=_HOOK_BACKOFF)
+            return fn
+
+        return decorate
+
     def worker(self, types: Sequence[str] | None = None, **options: Any) -> Worker:
         """A worker for the registered handlers, in this process; see `Worker` for the options."""
         return Worker(self.queue, self.handlers, types, **options)
@@ -111,6 +174,7 @@ class GNJ:
         backoff: Backoff | Mapping[str, Json] | None = None,
         timeout: float | timedelta | None = None,
         on_lost: str | None = None,
+        lifo: bool = False,
         tenant: str = "",
     ) -> Job:
         """Stores one job and gives it back; the one that has its `unique_id` already, if one has.
@@ -127,6 +191,7 @@ class GNJ:
             backoff: The wait between tries.
             timeout: Seconds a try may take.
             on_lost: What a lost lease does: "requeue" (also None), "fail" or "hold".
+            lifo: Whether it comes before the jobs of its priority that are there already, not after them.
             tenant: Whose job it is.
 
         Raises:
@@ -145,6 +210,7 @@ class GNJ:
                 backoff=backoff,
                 timeout=timeout,
                 on_lost=on_lost,
+                lifo=lifo,
                 tenant=tenant,
             )
         )
@@ -180,6 +246,21 @@ class GNJ:
     def retry(self, id: int) -> Job:
         """A new job in the place of a failed or cancelled one. Raises `JobNotFound`, `IllegalTransition`."""
         return self.queue.retry(id)
+
+    def delete(self, id: int) -> Job:
+        """Deletes a job, which is then neither listed nor handed out; the job as it was.
+
+        Raises `JobNotFound`, or `IllegalTransition` while it is being processed.
+        """
+        return self.queue.delete(Job, id)
+
+    def prune(self, retention: float | timedelta | None = None) -> int:
+        """Removes for good, bounded, what was deleted a day ago and what ended longer ago than `retention`; how many rows.
+
+        Call it until it gives 0, or let `retention=` of this object, or `gnj serve`, do it in the background.
+        """
+        seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
+        return self.queue.prune(retention=seconds)
 
     def hold(self, type: str) -> Hold:
         """Hands out no more jobs of `type`; "all": of any."""
@@ -261,11 +342,20 @@ class GNJ:
         return asgi_app(self, faces)
 
     def start(self) -> None:
-        """Makes ready what the first request would have to wait for. Adapters call it."""
-        _ = self.queue
+        """Makes ready what the first request would have to wait for, and begins the upkeep. Adapters call it."""
+        queue = self.queue
+        with self._lock:
+            if self.settings.retention is not None and self._upkeep is None:
+                self._upkeep = Upkeep(queue, self.settings.retention or None)
+                self._upkeep.__enter__()
 
     def close(self) -> None:
-        """Gives back what this object opened: connections of engines of its own."""
+        """Waits for hooks under way, and gives back what this object opened: connections of engines of its own."""
+        with self._lock:
+            upkeep, self._upkeep = self._upkeep, None
+        if upkeep is not None:
+            upkeep.__exit__(None, None, None)
+        self.hooks.flush(_FLUSH)
         if self._owns_storage:
             self.storage.close()
 
@@ -297,6 +387,8 @@ class GNJ:
             if "embedded" in self.storage.capabilities:
                 self.storage.migrate()
             self._ready = True
+        with suppress(StorageError):  # whoever uses the queue will be told; the hooks are tried again with what it does
+            self._queue.run(lambda unit: self.hooks.durable(unit.tx))
 
     def _open(self, database: str | Engine | None) -> Storage:
         from gnj.storage import open_storage

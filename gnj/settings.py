@@ -23,6 +23,8 @@ class Settings:
         prefix: Begins the name of every table. `GNJ_PREFIX`.
         schema: The database schema of the tables, where the database has schemas. `GNJ_SCHEMA`.
         pool_size: Connections to the database, and so requests that use it at once. `GNJ_POOL_SIZE`.
+        retention: Seconds for which ended jobs are kept once the application serves; 0: for ever, only what was deleted
+            is pruned; none: nothing is. `GNJ_RETENTION`.
     """
 
     database: str = "sqlite:///gnj.db"
@@ -31,6 +33,7 @@ class Settings:
     prefix: str = "gnj_"
     schema: str | None = None
     pool_size: int = 10
+    retention: float | None = None
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:

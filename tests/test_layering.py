@@ -86,7 +86,7 @@ ROOMS = {
     "gnj.client": room("gnj.queue", uses="httpx"),
     "gnj.testing": room("gnj.queue gnj.worker", uses="pytest hypothesis"),
     "gnj.graphql": room(
-        "gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.storage",
+        "gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
         uses="ariadne graphql",
     ),
     "gnj.api": room("gnj.queue gnj.graphql gnj.content gnj.transform", uses="ariadne graphql"),

@@ -27,7 +27,7 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     own = target.jobs if target else None
     if own is None:
         return GNJ(database, handlers=handlers, **settings)
-    hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize}
+    hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize, "hooks": own.hooks}
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = {name: value for name, value in asdict(own.settings).items() if name != "database"}
     return GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})

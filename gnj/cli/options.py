@@ -15,7 +15,7 @@ Database: TypeAlias = Annotated[
         metavar="URL",
         envvar="GNJ_DATABASE",
         show_default="sqlite:///gnj.db, in the working directory",
-        help="Where the jobs are: [bold]sqlite:///FILE[/], [bold]postgresql://USER:PASSWORD@HOST/NAME[/] or "
+        help="Where the jobs are: [bold]sqlite:///FILE[/], [bold]postgresql://USER:PASSWORD@HOST/NAME[/], [bold]mysql://…[/] or "
         "[bold]memory://[/] (gone when the process ends). A URL with a password is better off in the environment: "
         "every user of the machine can read the command line.",
     ),

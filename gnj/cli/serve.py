@@ -17,6 +17,7 @@ from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
 if TYPE_CHECKING:
     from gnj.app import GNJ
 
+WEEK = 7 * 86_400.0
 _RECOMMENDED = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
@@ -67,6 +68,16 @@ def serve(
     insecure: Annotated[  # noqa: FBT002 - how Typer declares a flag
         bool, typer.Option("--insecure", help="Answer everybody who can reach the port. Default: off.")
     ] = False,
+    retention: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            envvar="GNJ_RETENTION",
+            min=0,
+            show_default="604800, a week",
+            help="How long ended jobs are kept; 0: for ever. What was deleted goes after a day.",
+        ),
+    ] = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
 ) -> None:
@@ -82,7 +93,11 @@ def serve(
     if token is not None and not token.strip():
         raise CommandError(f"the token is empty; this makes a good one: {_RECOMMENDED}")
     target = load(workers) if workers else None
-    jobs = open_jobs(database, target, typed=is_typed(context, "database"), lease=lease, token=token)
+    if retention is None and (target is None or target.jobs is None or target.jobs.settings.retention is None):
+        retention = WEEK
+    jobs = open_jobs(
+        database, target, typed=is_typed(context, "database"), lease=lease, token=token, retention=retention
+    )
     with ExitStack() as stack:
         stack.enter_context(jobs)
         sockets = bind(host, port)

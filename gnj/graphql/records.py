@@ -17,6 +17,7 @@ from gnj.graphql.associations import Loads, Many, One, Source
 from gnj.queue import lists
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Attribute, Kind, Record, RecordT, by_wire
+from gnj.queue.ordering import selected
 from gnj.queue.storage import Select
 
 Resolver: TypeAlias = Callable[..., Any]
@@ -200,18 +201,42 @@ def find(
     offset: int | None = None,
 ) -> list[RecordT]:
     """A list's rows by arguments as they come from the wire. Raises `InvalidInput`."""
-    select = Select(
-        where=lists.condition(record, where, _by_id(id)),
-        order=() if order is None else lists.wire_order(record, order),
-        limit=lists.limit(limit),
-        offset=lists.offset(offset),
-    )
-    return source.find(record, select, tenant=tenant)
+    return source.find(record, _select(record, _by_id(id), where, order, limit, offset), tenant=tenant)
 
 
 def count(source: Source, record: type[Record], tenant: str, *, id: int | None = None, where: Any = None) -> int:
     """How many rows a list would have without a limit. Raises `InvalidInput`."""
     return source.count(record, lists.condition(record, where, _by_id(id)), tenant=tenant)
+
+
+def among(
+    rows: Sequence[RecordT],
+    record: type[RecordT],
+    equals: Mapping[str, Any],
+    *,
+    where: Any = None,
+    order: str | None = None,
+    limit: int | None = None,
+    offset: int | None = None,
+) -> list[RecordT]:
+    """`find`, among rows that are not stored but made. Raises `InvalidInput`."""
+    return selected(rows, _select(record, equals, where, order, limit, offset))
+
+
+def _select(
+    record: type[Record],
+    equals: Mapping[str, Any],
+    where: Any,
+    order: str | None,
+    limit: int | None,
+    offset: int | None,
+) -> Select:
+    return Select(
+        where=lists.condition(record, where, equals),
+        order=() if order is None else lists.wire_order(record, order),
+        limit=lists.limit(limit),
+        offset=lists.offset(offset),
+    )
 
 
 def _by_id(id: int | None) -> Mapping[str, int]:

@@ -6,6 +6,8 @@ also a subclass of the builtin a caller would already catch. The class docstring
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 
 class GnjError(Exception):
     """Something gnj refuses or cannot do."""
@@ -133,3 +135,15 @@ class CancelRequested(Exception):
     def __init__(self, message: str = "No cancel message provided") -> None:
         super().__init__(message)
         self.message = message
+
+
+class Snooze(Exception):
+    """Raised by a handler that cannot do its work yet: the job is queued again, and nothing is counted but the claim.
+
+    Args:
+        delay: Seconds, or a timedelta, before which the job is not handed out again.
+    """
+
+    def __init__(self, delay: float | timedelta = 0.0) -> None:
+        super().__init__(f"come back in {delay}")
+        self.delay = delay

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Attribute, Batch, Hold, Job, Pipeline, Record, Step, attributes, wire_table
+from gnj.queue.model import Attribute, Batch, Hold, Job, Monitoring, Pipeline, Record, Step, attributes, wire_table
 from gnj.queue.retry import Backoff, from_wire
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.values import (
@@ -143,10 +143,11 @@ _STEP: Mapping[str, Check] = {
     "index": _int(-MAX_INT32 - 1),
     "created_at": check_time,
 }
-_HOLD: Mapping[str, Check] = {"type": check_word}
+_HOLD: Mapping[str, Check] = {"type": check_word, "created_at": check_time}
+_MONITORING: Mapping[str, Check] = {"worker_id": check_word, "worker_type": check_word, "worker_status": check_word}
 
 _CHECKS: Final[Mapping[type[Record], Mapping[str, Check]]] = MappingProxyType(
-    {Job: _JOB, Batch: _BATCH, Pipeline: _PIPELINE, Step: _STEP, Hold: _HOLD}
+    {Job: _JOB, Batch: _BATCH, Pipeline: _PIPELINE, Step: _STEP, Hold: _HOLD, Monitoring: _MONITORING}
 )
 # Taken by a create or an update and without effect, as in the original (section 3): a client may echo whole rows.
 _IGNORED: Final = frozenset({"updated_at", "deleted_at"})

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gnj.queue import pipelines, progress
+from gnj.queue import events, pipelines, progress
 from gnj.queue.clock import NOW, After
 from gnj.queue.errors import (
     CancelPending,
@@ -20,7 +20,7 @@ from gnj.queue.errors import (
     JobNotFound,
     LeaseLost,
 )
-from gnj.queue.model import Job, JobAttempt
+from gnj.queue.model import Job, JobAttempt, Kind, attributes
 from gnj.queue.pipelines import Parents
 from gnj.queue.retry import from_wire
 from gnj.queue.states import (
@@ -35,14 +35,18 @@ from gnj.queue.states import (
     JobStatus,
     Move,
     PipelineStatus,
+    Same,
     by_hand,
 )
-from gnj.queue.storage import Settlement
+from gnj.queue.storage import Select, Settlement
 from gnj.queue.unit import Unit
-from gnj.queue.values import Json, clean_text, same_json
+from gnj.queue.values import Json, Unreadable, clean_text, same_json
 from gnj.queue.where import equal
 
+FIRST = -1
+"""The position with which a job is created that is to come before all of its priority (lifo)."""
 _PARENTS = ("batch_id", "pipeline_id")
+_JSON = tuple(name for name, attribute in attributes(Job).items() if attribute.kind is Kind.JSON)
 _UNTIL_ENDED = ("type", *_PARENTS)
 
 
@@ -78,11 +82,12 @@ def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[J
     )
     for row in rows:
         _check_parents(parents, tenant, row)
-    stored = unit.tx.insert_jobs([_new_row(unit, tenant, row, parents) for row in rows])
+    stored = _turned(unit, rows, unit.tx.insert_jobs([_new_row(unit, tenant, row, parents) for row in rows]))
     for job, new in stored:
         if new:
             _join(unit, parents, job)
             unit.ready = unit.ready or job.status is JobStatus.QUEUED
+            unit.tell("created", job, None)
             _settle_running_batch(unit, job)
     return [_joined(unit, parents, job) if new else job for job, new in stored]
 
@@ -93,7 +98,7 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
     Raises `JobNotFound`, `LeaseLost`, `IllegalTransition`, `CancelPending`, `Duplicate` or `InvalidInput`; then nothing is
     changed. The same end told twice by the same claim is a success.
     """
-    job, parents = _locked(unit, tenant, change.id, change.values, "Could not find the job with the id [{}]")
+    job, parents = locked(unit, tenant, change.id, change.values, "Could not find the job with the id [{}]")
     wish = change.values.get("status", job.status)
     if change.attempt is not None and (job.attempt != change.attempt or job.status not in JOB_CLAIMED):
         if _told_already(unit, job, change, wish):
@@ -128,30 +133,36 @@ def succeed_together(unit: Unit, ends: Sequence[tuple[Job, Json]]) -> list[Job |
     ended = [job for job in done if job is not None]
     if any(job.batch_id not in batch_ids or job.pipeline_id not in pipeline_ids for job in ended):
         raise Conflict
+    for job in ended:
+        unit.tell("succeeded", job, JobStatus.PROCESSING)
     pipelines.members_succeeded(unit, parents, ended)
     return done
 
 
 def cancel(unit: Unit, tenant: str | None, id: int) -> Job:
     """Cancels a planned or queued job at once and asks the worker of a running one to stop; again is no error."""
-    job, parents = _locked(unit, tenant, id)
+    job, parents = locked(unit, tenant, id)
     if job.status is JobStatus.CANCEL_REQUESTED or job.status is JobStatus.CANCELLED:
         return job
     move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, JobStatus.CANCEL_REQUESTED)
     return _apply(unit, parents, job, {}, move)
 
 
-def release(unit: Unit, id: int, attempt: int) -> Job:
-    """Gives a claim back: the job is queued again, nothing is counted; cancelled if that was asked for."""
-    job, parents = _locked(unit, None, id)
+def release(unit: Unit, tenant: str | None, id: int, attempt: int, delay: float | None = None) -> Job:
+    """Gives a claim back: the job is queued again, nothing is counted; cancelled if that was asked for.
+
+    With `delay` it comes back no sooner than after so many seconds (snooze).
+    """
+    job, parents = locked(unit, tenant, id)
     if job.attempt != attempt or job.status not in JOB_CLAIMED:
         raise LeaseLost
-    return _apply(unit, parents, job, {}, JOB_MOVES["release"])
+    due = After(delay) if delay and job.status is JobStatus.PROCESSING else None
+    return _apply(unit, parents, job, {}, JOB_MOVES["release"], due=due)
 
 
 def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str) -> Job | None:
     """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile."""
-    job, parents = _locked(unit, None, lost.id)
+    job, parents = locked(unit, None, lost.id)
     if job.attempt != lost.attempt or job.status not in JOB_CLAIMED:
         return None
     done = _apply(unit, parents, job, changes, move, error=error, expired=True)
@@ -160,11 +171,13 @@ def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: s
 
 def recover(unit: Unit, tenant: str | None, id: int) -> Job:
     """Queues a failed, recoverable job again, as it is; reopens its step, batch and pipeline."""
-    job, parents = _locked(unit, tenant, id, missing="The job does not exist")
+    job, parents = locked(unit, tenant, id, missing="The job does not exist")
     if not job.recoverable:
         raise IllegalTransition("The job must be recoverable")
     if job.status is not JobStatus.FAILED:
         raise IllegalTransition("The job must be failed")
+    if job.replaced_by is not None:
+        raise IllegalTransition(f"The job was retried: job {job.replaced_by} has taken its place")
     return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, JOB_MOVES["recover"]))
 
 
@@ -176,7 +189,7 @@ _COPIED = (
 
 def retry(unit: Unit, tenant: str | None, id: int) -> Job:
     """A new job like a failed or cancelled one, queued, in its place: unique id, batch, step; the old one gives them up."""
-    job, parents = _locked(unit, tenant, id, missing="The job does not exist.")
+    job, parents = locked(unit, tenant, id, missing="The job does not exist.")
     if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise IllegalTransition("The job must be failed or cancelled.")
     steps = pipelines.steps_of(unit, job)
@@ -185,12 +198,27 @@ def retry(unit: Unit, tenant: str | None, id: int) -> Job:
     row = {name: getattr(job, name) for name in _COPIED}
     row |= {"status": JobStatus.QUEUED, "retry_of": job.id, "due_at": job.start_after}
     ((new, _),) = unit.tx.insert_jobs([row])
+    unit.tx.edit(Job, [job.id], {"replaced_by": new.id})
     pipelines.hand_over(unit, steps, new)
     unit.ready = True
+    unit.tell("created", new, None)
     return pipelines.reopen(unit, parents, new)
 
 
-def _locked(
+def oldest_failed(
+    unit: Unit, tenant: str | None, types: Sequence[str], worker_id: str | None, *, recoverable: bool
+) -> Job | None:
+    """The oldest failed job of `types` that was not retried, last run by that worker if one is named (point 3)."""
+    asked: dict[str, Any] = {"type": tuple(types), "status": JobStatus.FAILED, "replaced_by": None}
+    if worker_id is not None:
+        asked["worker_id"] = worker_id
+    if recoverable:
+        asked["recoverable"] = True
+    found = unit.tx.find(Job, Select(equal(Job, **asked), limit=1), tenant=tenant)
+    return found[0] if found else None
+
+
+def locked(
     unit: Unit,
     tenant: str | None,
     id: int,
@@ -225,11 +253,14 @@ def _apply(
     *,
     error: str | None = None,
     expired: bool = False,
+    due: After | None = None,
 ) -> Job:
     """Writes edits and a move to a locked job, keeps its history, and settles its parents."""
     changes = dict(edits)
     if move is not None:
         changes |= _moved(unit, job, move)
+    if due is not None:
+        changes["due_at"] = due
     asked_to_stop = move is not None and move.name == "request cancel"  # not by the worker, whose lease it is
     if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED and not asked_to_stop:
         changes["lease_expires_at"] = After(job.lease or unit.lease)
@@ -250,6 +281,8 @@ def _apply(
         pipelines.leave(unit, parents, _staying(job, after))
         _join(unit, parents, after, before=job)
         parents = pipelines.lock(unit, batch_ids=parents.batches, pipeline_ids=parents.pipelines)  # as they are by now
+    name = "progressed" if move is None and "progress" in edits else None
+    unit.tell(events.name_of(None if move is None else move.name, job.status, after.status) or name, after, job.status)
     if after.status in JOB_ENDED and job.status not in JOB_ENDED:
         pipelines.member_ended(unit, parents, after)
     unit.ready = unit.ready or (after.status is JobStatus.QUEUED and job.status is not JobStatus.QUEUED)
@@ -264,7 +297,7 @@ def _moved(unit: Unit, job: Job, move: Move) -> dict[str, Any]:
     if move.name == "fail" and job.status in JOB_CLAIMED:
         failures = job.failures + 1
         changes["failures"] = failures
-        if job.status is JobStatus.PROCESSING and failures < (job.max_attempts or 1):
+        if job.status is JobStatus.PROCESSING and failures < (job.max_attempts or 1) and not unreadable(job):
             wait = from_wire(job.backoff).wait(failures, unit.random) if job.backoff is not None else 0.0
             # the next try begins without the error of this one, which the history keeps: a handler that gives nothing
             # leaves the output as it is, and would end successful with it
@@ -288,6 +321,11 @@ def _edits(unit: Unit, job: Job, values: Mapping[str, Any], *, merge: bool) -> d
     if "start_after" in changes and job.status is JobStatus.QUEUED:
         changes["due_at"] = changes["start_after"]
     return changes
+
+
+def unreadable(job: Job) -> list[str]:
+    """The attributes of a job that hold what is no JSON."""
+    return [name for name in _JSON if isinstance(getattr(job, name), Unreadable)]
 
 
 def _told_already(unit: Unit, job: Job, change: Update, wish: JobStatus) -> bool:
@@ -366,6 +404,17 @@ def _new_row(unit: Unit, tenant: str, values: Mapping[str, Any], parents: Parent
         if status is JobStatus.CANCELLED:
             row.setdefault("cancelled_at", NOW)
     return row
+
+
+def _turned(
+    unit: Unit, rows: Sequence[Mapping[str, Any]], stored: Sequence[tuple[Job, bool]]
+) -> Sequence[tuple[Job, bool]]:
+    """Puts the jobs that are to come first before all that have their priority: the later stored, the earlier."""
+    ids = [job.id for row, (job, new) in zip(rows, stored, strict=True) if new and row.get("position") == FIRST]
+    if not ids:
+        return stored
+    turned = {job.id: job for job in unit.tx.edit(Job, ids, {"position": Same("id", negative=True)})}
+    return [(turned.get(job.id, job), new) for job, new in stored]
 
 
 def _runs(parents: Parents, row: Mapping[str, Any]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Kind, Record, attributes, by_wire, wire_table
+from gnj.queue.model import BELONGS, Kind, Record, attributes, by_wire, wire_table
 from gnj.queue.values import check_int, shown
 from gnj.queue.where import EVERYTHING, And, Condition, Where, parse
 
@@ -42,7 +42,7 @@ def order(record: type[Record], names: Sequence[str]) -> tuple[tuple[str, bool],
 
 
 def wire_order(record: type[Record], text: str) -> tuple[tuple[str, bool], ...]:
-    """An order on the wire (section 4): a comma list of `field` and `reverse:field`."""
+    """An order on the wire (section 4): a comma list of `field`, `association.field`, each perhaps after `reverse:`."""
     parts = [part.strip() for part in text.split(",")]
     if not text.strip() or not all(parts):
         raise InvalidInput('order must be a field, "reverse:field", or a comma list of those')
@@ -52,17 +52,23 @@ def wire_order(record: type[Record], text: str) -> tuple[tuple[str, bool], ...]:
 def _order(record: type[Record], parts: Sequence[tuple[str, bool]], *, wire: bool) -> tuple[tuple[str, bool], ...]:
     if len(parts) > MAX_ORDER:
         raise InvalidInput(f"order takes at most {MAX_ORDER} fields, not {len(parts)}")
+    return tuple((_key(record, name, wire=wire), descending) for name, descending in parts)
+
+
+def _key(record: type[Record], name: str, *, wire: bool) -> str:
+    """What `Select.order` calls the field `name`."""
+    association, dot, field = name.rpartition(".")
+    prefix = ""
+    if dot:
+        belongs = BELONGS.get(record, {})
+        if association not in belongs:
+            raise InvalidInput(f"Association {association[:100]} unknown on model {wire_table(record)} order")
+        prefix, record = f"{association}.", belongs[association][1]
     known = by_wire(record) if wire else attributes(record)
-    result = []
-    for name, descending in parts:
-        attribute = known.get(name)
-        table = wire_table(record)
-        if attribute is None:
-            association, dot, _ = name.partition(".")
-            if dot:
-                raise InvalidInput(f"Association {association[:100]} unknown on model {table} order")
-            raise InvalidInput(f"order: {table} has no field {shown(name)}; there are: {', '.join(sorted(known))}")
-        if attribute.kind is Kind.JSON:
-            raise InvalidInput(f"order: {name} is JSON and has no order")
-        result.append((attribute.name, descending))
-    return tuple(result)
+    attribute = known.get(field)
+    if attribute is None:
+        there = ", ".join(sorted(known))
+        raise InvalidInput(f"order: {wire_table(record)} has no field {shown(field)}; there are: {there}")
+    if attribute.kind is Kind.JSON:
+        raise InvalidInput(f"order: {name} is JSON and has no order")
+    return prefix + attribute.name

@@ -13,6 +13,10 @@ from gnj.queue.unit import Unit
 REAP_EVERY = 1.0
 """Seconds between two looks for lost leases in one process."""
 REAP_LIMIT = 100
+PRUNE_LIMIT = 1_000
+"""Rows of a kind that one prune removes: a transaction of some tens of milliseconds."""
+DELETED_FOR = 86_400.0
+"""Seconds for which a deleted row is kept (data.md, Soft delete)."""
 
 
 def verdict(job: Job) -> tuple[Move, str, Mapping[str, Any]]:

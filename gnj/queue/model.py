@@ -136,6 +136,8 @@ class Job(Record):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     cancelled_at: datetime | None = None
+    replaced_by: Annotated[int | None, Column("replaced_by_job_id", wire="", kind=Kind.ID)] = None
+    """The job that a retry made to take this one's place."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +192,27 @@ class Hold(Record):
     type: str | None = None
 
 
-RecordType: TypeAlias = Job | JobAttempt | Batch | Pipeline | Step | Hold
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Monitoring(Record):
+    """What a worker told of itself at a moment: rows are added, never changed."""
+
+    worker_id: str
+    worker_type: str
+    worker_status: str
+    """AVAILABLE, PROCESSING, FAILED or EXITED, for the ratings; any other word is kept and rated as none of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hook(Record):
+    """A durable hook: for each event it wants, a job of its own is enqueued, until it expires (decision 0008)."""
+
+    name: str
+    wants: Json
+    """The names of the events."""
+    expires_at: datetime
+
+
+RecordType: TypeAlias = Job | JobAttempt | Batch | Pipeline | Step | Hold | Monitoring | Hook
 RecordT = TypeVar("RecordT", bound=Record)
 
 RECORDS: Mapping[str, type[Record]] = MappingProxyType(
@@ -201,9 +223,20 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "pipeline": Pipeline,
         "pipeline_step": Step,
         "hold": Hold,
+        "worker_monitoring": Monitoring,
+        "hook": Hook,
     }
 )
 """The records by the name of their table."""
+
+BELONGS: Mapping[type[Record], Mapping[str, tuple[str, type[Record]]]] = MappingProxyType(
+    {
+        Job: {"batch": ("batch_id", Batch), "pipeline": ("pipeline_id", Pipeline)},
+        Batch: {"pipeline": ("pipeline_id", Pipeline)},
+        Step: {"pipeline": ("pipeline_id", Pipeline), "batch": ("batch_id", Batch), "job": ("job_id", Job)},
+    }
+)
+"""What rows belong to: by a name, the attribute that has the other row's id, and the record of that one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +256,8 @@ class NewJob:
     backoff: Backoff | Mapping[str, Json] | None = field(default=None, kw_only=True)
     timeout: float | timedelta | None = field(default=None, kw_only=True)
     on_lost: str | None = field(default=None, kw_only=True)
+    lifo: bool = field(default=False, kw_only=True)
+    """Whether it comes before the jobs of its priority that are there already, not after them."""
     tenant: str = field(default="", kw_only=True)
 
 
@@ -238,7 +273,10 @@ def by_wire(record: type[Record]) -> Mapping[str, Attribute]:
 
 def wire_table(record: type[Record]) -> str:
     """What the faces, and the messages they pass on, call a record."""
-    return {Step: "pipelineStep", Hold: "jobHoldType", JobAttempt: "jobAttempt"}.get(record, record.__name__.lower())
+    return _WIRE_TABLES.get(record, record.__name__[:1].lower() + record.__name__[1:])
+
+
+_WIRE_TABLES: Mapping[type[Record], str] = {Step: "pipelineStep", Hold: "jobHoldType", Monitoring: "workerMonitoring"}
 
 
 @cache

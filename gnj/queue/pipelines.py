@@ -15,6 +15,7 @@ from gnj.queue.clock import NOW
 from gnj.queue.errors import Conflict, IllegalTransition, NotFound
 from gnj.queue.model import Batch, Job, Pipeline, Step
 from gnj.queue.states import (
+    BATCH_ENDED,
     BATCH_MOVES,
     JOB_BROKEN,
     JOB_MOVES,
@@ -89,6 +90,12 @@ def advance(unit: Unit, pipeline: Pipeline) -> Pipeline:
             return _move(unit, pipeline, "fail")
 
 
+def go_on(unit: Unit, pipeline: Pipeline) -> None:
+    """Starts the next step of a locked pipeline that runs, if there is one to start now."""
+    if pipeline.status is PipelineStatus.PROCESSING:
+        advance(unit, pipeline)
+
+
 def append_step(unit: Unit, pipeline_id: int, **member: int) -> None:
     """Gives a locked pipeline, unless it has ended, one more step, for `job_id=` or `batch_id=`.
 
@@ -101,8 +108,7 @@ def append_step(unit: Unit, pipeline_id: int, **member: int) -> None:
     index = last[0].index + 1 if last else 1
     row = {"tenant": pipeline.tenant, "pipeline_id": pipeline.id, "index": index, **member}
     unit.tx.insert(Step, [row])
-    if pipeline.status is PipelineStatus.PROCESSING:
-        advance(unit, pipeline)
+    go_on(unit, pipeline)
 
 
 def leave_batch(unit: Unit, parents: Parents, batch: Batch) -> None:
@@ -117,7 +123,10 @@ def leave(unit: Unit, parents: Parents, job: Job) -> None:
         _drop(unit, pipeline, steps_of(unit, job))
     # read again: the pipeline may have gone on to it
     batch = unit.tx.get(Batch, job.batch_id) if job.batch_id is not None else None
-    if batch and batch.status is BatchStatus.PROCESSING:
+    if batch is None or batch.status in BATCH_ENDED:
+        return
+    # one that nobody has started is not done because it is empty
+    if batch.status is BatchStatus.PROCESSING or unit.tx.exists(Job, equal(Job, batch_id=batch.id)):
         _batch_settled(unit, parents, batches.review(unit, batch))
 
 
@@ -182,8 +191,7 @@ def reopen(unit: Unit, parents: Parents, job: Job) -> Job:
 
 def _drop(unit: Unit, pipeline: Pipeline, steps: Sequence[Step]) -> None:
     unit.tx.edit(Step, [step.id for step in steps], {"deleted_at": NOW})
-    if pipeline.status is PipelineStatus.PROCESSING:
-        advance(unit, pipeline)
+    go_on(unit, pipeline)
 
 
 def _start_step(unit: Unit, step: Step) -> StepStatus:

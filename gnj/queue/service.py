@@ -13,25 +13,32 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from dataclasses import fields as dataclass_fields
-from functools import partial
 from typing import Any, TypeVar, overload
 
-from gnj.queue import compose, fields, holds, jobs, lists, maintenance, pipelines
-from gnj.queue.errors import Conflict, GnjError, InvalidInput, LeaseLost, StorageUnavailable
+from gnj.queue import claims, compose, deletes, fields, holds, jobs, lists, maintenance, pipelines, summaries
+from gnj.queue.errors import (
+    Conflict,
+    GnjError,
+    IllegalTransition,
+    InvalidInput,
+    JobNotFound,
+    LeaseLost,
+    StorageUnavailable,
+)
+from gnj.queue.events import Hooks
 from gnj.queue.fields import Spell, python_name
-from gnj.queue.model import Batch, Hold, Job, NewJob, Pipeline, Record, RecordT, Step
-from gnj.queue.policy import Policy, fill
-from gnj.queue.states import JOB_MOVES, JobStatus
+from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values, with_type
+from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Record, RecordT, Step
+from gnj.queue.policy import Policy
+from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select, Storage
+from gnj.queue.summaries import TypeSummary
 from gnj.queue.unit import Unit
 from gnj.queue.values import (
-    MAX_WORD,
     Json,
     check_int,
     check_json,
     check_seconds,
-    check_text,
     check_word,
     clean_text,
     shown,
@@ -42,7 +49,6 @@ from gnj.queue.where import Where, equal
 T = TypeVar("T")
 Values = Mapping[str, Any]
 
-MAX_TYPES = 200
 MAX_CLAIM = 1000
 MAX_BULK = 100_000
 DEFAULT_LEASE = 3600.0
@@ -57,15 +63,17 @@ class Outcome:
 
     Args:
         claim: The job as it was claimed.
-        status: successful, failed or cancelled.
+        status: successful, failed or cancelled; queued: the claim is given back, nothing is counted.
         output: The job's output; None leaves it as it is.
         error: What the history keeps of a failure, such as a traceback.
+        delay: Seconds after which one that is given back may be claimed again.
     """
 
     claim: Job
     status: JobStatus
     output: Json = None
     error: str | None = None
+    delay: float | None = None
 
 
 class Queue:
@@ -75,6 +83,7 @@ class Queue:
         storage: Where the rows are.
         lease: Seconds a claim lasts that asks for no lease of its own.
         policies: What the handlers' registrations say of their types; fills a claimed job's null policy attributes.
+        hooks: Who is told what happens to jobs; nobody unless given.
         seed: Makes the jitter of backoffs repeatable, for tests.
     """
 
@@ -84,12 +93,14 @@ class Queue:
         *,
         lease: float = DEFAULT_LEASE,
         policies: Mapping[str, Policy] | None = None,
+        hooks: Hooks | None = None,
         seed: int | None = None,
     ) -> None:
         self.storage = storage
         self.lease = check_seconds(lease, "lease", low=0.01, high=MAX_LEASE)
         self.policies = {} if policies is None else policies
         self.wake = Wake()
+        self.hooks = Hooks() if hooks is None else hooks
         self._random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
         self._reaped = -math.inf
         self._reaping = threading.Lock()
@@ -104,8 +115,8 @@ class Queue:
         """Stores jobs in one transaction, all or none, in order; unique ids as in `enqueue`."""
         by_tenant: dict[str, list[tuple[int, Values]]] = {}
         for place, job in enumerate(new):
-            values = _new_values(job)
-            by_tenant.setdefault(_check_tenant(job.tenant), []).append((place, values))
+            values = new_values(job)
+            by_tenant.setdefault(check_tenant(job.tenant), []).append((place, values))
             if place >= MAX_BULK:
                 raise InvalidInput(f"at most {MAX_BULK:,} jobs can be enqueued at once")
 
@@ -122,8 +133,8 @@ class Queue:
         """Stores jobs from attribute values: any legal status, batch, pipeline (section 6). All or none."""
         if len(rows) > MAX_BULK:
             raise InvalidInput(f"at most {MAX_BULK:,} jobs can be created at once, not {len(rows):,}")
-        checked = [_with_type(fields.created(Job, values, spell)) for values in rows]
-        owner = _check_tenant(tenant)
+        checked = [with_type(fields.created(Job, values, spell)) for values in rows]
+        owner = check_tenant(tenant)
         return self.run(lambda unit: jobs.create(unit, owner, checked)) if rows else []
 
     # Jobs are worked --------------------------------------------------------------------------------------------------
@@ -167,11 +178,7 @@ class Queue:
         The claim lasts `lease` seconds (the queue's default unless given); `tenants` None serves every tenant. The answer's
         (id, attempt) is the token with which the claim is renewed and ended.
         """
-        if isinstance(types, str) or not isinstance(types, Sequence):
-            raise InvalidInput(f"types must be a list of job types, not {shown(types)}")
-        types = list(dict.fromkeys(check_word(type, "a job type") for type in types))
-        if len(types) > MAX_TYPES:
-            raise InvalidInput(f"at most {MAX_TYPES} types can be asked for at once, not {len(types)}")
+        types = check_types(types)
         count = 1 if limit is None else check_int(limit, "limit", low=0, high=MAX_CLAIM)
         seconds = self.lease_of(lease)
         who = {
@@ -179,18 +186,13 @@ class Queue:
             "worker_type": None if worker_type is None else check_word(worker_type, "workerType"),
         }
         if tenants is not None:
-            tenants = _check_tenants(tenants)
+            tenants = check_tenants(tenants)
         with suppress(StorageUnavailable):  # an idle connection had died: the claim itself tries another one
             self.reap()
         claimed: list[Job] = []
         if types and count and (tenants is None or len(tenants)):
-            changes = {**JOB_MOVES["claim"].changes(JobStatus.QUEUED), **who}
-
-            def command(unit: Unit) -> list[Job]:
-                found = unit.tx.claim(types, count, lease=seconds, changes=changes, tenants=tenants)
-                return fill(unit, found, self.policies)
-
-            claimed = self.run(command)
+            asked: dict[str, Any] = {"lease": seconds, "who": who, "tenants": tenants, "policies": self.policies}
+            claimed = self.run(lambda unit: claims.claim(unit, types, count, **asked))
         if limit is None:
             return claimed[0] if claimed else None
         return claimed
@@ -280,11 +282,18 @@ class Queue:
         """Gives claims back, counting nothing but the claim itself; those that are over already are left out."""
         released = []
         for claim in claims:
-            try:
-                released.append(self.run(partial(jobs.release, id=claim.id, attempt=claim.attempt)))
-            except LeaseLost:
-                continue
+            with suppress(LeaseLost):
+                released.append(self.snooze(claim.id, claim.attempt))
         return released
+
+    def snooze(self, id: int, attempt: int, delay: float | None = None, *, tenant: str | None = None) -> Job:
+        """Gives one claim back, to be handed out again after `delay` seconds at the earliest; nothing is counted.
+
+        Cancelled instead, if that was asked for. Raises `LeaseLost`.
+        """
+        seconds = None if delay is None else check_seconds(delay, "delay")
+        token = (check_int(id, "id"), check_int(attempt, "attempt"))
+        return self.run(lambda unit: jobs.release(unit, tenant, *token, delay=seconds))
 
     def reap(self, *, force: bool = False) -> int:
         """Takes lost leases back, at most once a second unless forced; how many. `acquire` does it on the way."""
@@ -332,29 +341,57 @@ class Queue:
         """A new job in the place of a failed or cancelled one. Raises `JobNotFound`, `IllegalTransition`."""
         return self.run(lambda unit: jobs.retry(unit, tenant, check_int(id, "id")))
 
+    def recover_oldest(
+        self, types: Sequence[str], *, worker_id: str | None = None, tenant: str | None = None
+    ) -> Job | None:
+        """`recover` for the oldest failed, recoverable job of `types`, last run by that worker if one is named; or None."""
+        return self._oldest(jobs.recover, types, worker_id, tenant, recoverable=True)
+
+    def retry_oldest(
+        self, types: Sequence[str], *, worker_id: str | None = None, tenant: str | None = None
+    ) -> Job | None:
+        """`retry` for the oldest failed job of `types` that was not retried, last run by that worker if one is named."""
+        return self._oldest(jobs.retry, types, worker_id, tenant, recoverable=False)
+
+    def delete(self, kind: type[RecordT], id: int, *, tenant: str | None = None) -> RecordT:
+        """Deletes a row, with what belongs to it; the row as it then is (section 0, point 3).
+
+        Raises `NotFound`, or `IllegalTransition` for a job that is being processed and for a batch, pipeline or step that
+        runs. For good it goes with `prune`.
+        """
+        return self.run(lambda unit: deletes.delete(unit, kind, tenant, check_int(id, "id")))
+
+    def prune(self, *, retention: float | None, limit: int = maintenance.PRUNE_LIMIT) -> int:
+        """Removes for good what was deleted a day ago and, unless `retention` is None, what ended so many seconds ago.
+
+        At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete).
+        """
+        seconds = None if retention is None else check_seconds(retention, "retention")
+        return self.run(lambda unit: unit.tx.prune(limit, deleted=maintenance.DELETED_FOR, ended=seconds))
+
     # Holds ------------------------------------------------------------------------------------------------------------
 
     def hold(self, type: str, *, tenant: str = "") -> Hold:
         """Hands out no more jobs of `type` ("all": of any). A hold of the tenant "" holds every tenant's jobs."""
-        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        word, owner = check_word(type, "type"), check_tenant(tenant)
         return self.run(lambda unit: holds.hold(unit, owner, word))
 
     def release_hold(self, type: str, *, tenant: str = "") -> bool:
         """Hands out jobs of `type` again; whether it was held."""
-        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        word, owner = check_word(type, "type"), check_tenant(tenant)
         return self.run(lambda unit: holds.release(unit, owner, word))
 
     def toggle_hold(self, type: str, *, tenant: str = "") -> Hold | None:
         """The hold when the type is now held, None when it is now released."""
-        word, owner = check_word(type, "type"), _check_tenant(tenant)
+        word, owner = check_word(type, "type"), check_tenant(tenant)
         return self.run(lambda unit: None if holds.release(unit, owner, word) else holds.hold(unit, owner, word))
 
     # Batches and pipelines --------------------------------------------------------------------------------------------
 
     def add_batch(self, members: Iterable[NewJob], *, tenant: str = "", start: bool = True) -> Batch:
         """A batch created whole with its jobs, which are queued unless `start` is False."""
-        owner = _check_tenant(tenant)
-        rows = [_new_values(job, owner) for job in members]
+        owner = check_tenant(tenant)
+        rows = [new_values(job, owner) for job in members]
         return self.run(lambda unit: compose.whole_batch(unit, owner, rows, start=start))
 
     def add_pipeline(
@@ -366,9 +403,9 @@ class Queue:
         start: bool = True,
     ) -> Pipeline:
         """A pipeline created whole: each step a job or the jobs of a batch. It starts unless `start` is False."""
-        owner = _check_tenant(tenant)
+        owner = check_tenant(tenant)
         rows = [
-            [_new_values(job, owner) for job in step] if isinstance(step, (list, tuple)) else _new_values(step, owner)
+            [new_values(job, owner) for job in step] if isinstance(step, (list, tuple)) else new_values(step, owner)
             for step in steps
         ]
         values = fields.created(Pipeline, {"name": name})
@@ -381,18 +418,27 @@ class Queue:
         return self.run(lambda unit: pipelines.start(unit, check_int(id, "id"), tenant))
 
     def create(self, kind: type[RecordT], values: Values, *, tenant: str = "", spell: Spell = python_name) -> RecordT:
-        """A batch, pipeline or step by hand (sections 3 and 9)."""
+        """A batch, pipeline, step or hold by hand (sections 3 and 9)."""
         checked = fields.created(kind, values, spell)
         command: Callable[[Unit, str, Values], RecordT] = _CREATE[kind]
-        return self.run(lambda unit: command(unit, _check_tenant(tenant), checked))
+        return self.run(lambda unit: command(unit, check_tenant(tenant), checked))
 
     def update(
         self, kind: type[RecordT], id: int, values: Values, *, tenant: str | None = None, spell: Spell = python_name
     ) -> RecordT:
-        """Changes a batch, pipeline or step by hand; its status as `states.py` allows."""
+        """Changes a batch, pipeline, step or hold by hand; its status as `states.py` allows."""
         checked = fields.updated(kind, values, spell)
         command: Callable[[Unit, str | None, int, Values], RecordT] = _UPDATE[kind]
         return self.run(lambda unit: command(unit, tenant, check_int(id, "id"), checked))
+
+    def monitor(self, workers: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> list[Monitoring]:
+        """Keeps what workers tell of themselves: worker_id, worker_type, worker_status. All or none."""
+        if len(workers) > MAX_CLAIM:
+            raise InvalidInput(f"workers takes at most {MAX_CLAIM:,} at once, not {len(workers):,}")
+        owner = check_tenant(tenant)
+        words = ("worker_id", "worker_type", "worker_status")
+        rows = [fields.created(Monitoring, {name: worker.get(name) for name in words}, spell) for worker in workers]
+        return self.run(lambda unit: unit.tx.insert(Monitoring, [{"tenant": owner, **row} for row in rows]))
 
     # Reads ------------------------------------------------------------------------------------------------------------
 
@@ -415,6 +461,11 @@ class Queue:
         """How many rows `list` would give without a limit."""
         return self.storage.count(kind, lists.condition(kind, where, equals), tenant=tenant)
 
+    def types(self, *, tenant: str | None = None) -> Sequence[TypeSummary]:
+        """The types that jobs or holds have, in their order, and how many jobs of each have which status."""
+        with self.storage.begin(write=False) as tx:
+            return summaries.types(tx, tenant)
+
     # The way through --------------------------------------------------------------------------------------------------
 
     def run(self, command: Callable[[Unit], T], *, tries: int = _TRIES) -> T:
@@ -426,10 +477,9 @@ class Queue:
         while True:
             try:
                 with self.storage.begin() as tx:
-                    unit = Unit(tx, self.lease, self._random.random)
+                    unit = Unit(tx, self.lease, self._random.random, self.hooks)
                     result = command(unit)
-                    if unit.ready:
-                        tx.signal()
+                    unit.close()
             except Conflict:
                 if done == tries:
                     raise
@@ -439,6 +489,8 @@ class Queue:
                 continue
             if unit.ready:
                 self.wake.set()
+            if unit.events:
+                self.hooks.publish(unit.events)
             return result
 
     def lease_of(self, seconds: float | None) -> float:
@@ -472,7 +524,28 @@ class Queue:
         except Conflict:  # alone, each finds the parents it has now
             return [None] * len(outcomes)
 
+    def _oldest(
+        self,
+        command: Callable[[Unit, str | None, int], Job],
+        types: Sequence[str],
+        worker_id: str | None,
+        tenant: str | None,
+        *,
+        recoverable: bool,
+    ) -> Job | None:
+        words = check_types(types)
+
+        def first(unit: Unit) -> Job | None:
+            while job := jobs.oldest_failed(unit, tenant, words, worker_id, recoverable=recoverable):
+                with suppress(IllegalTransition, JobNotFound):  # somebody else was faster: the next one
+                    return command(unit, tenant, job.id)
+            return None
+
+        return self.run(first) if words else None
+
     def _alone(self, outcome: Outcome) -> Job:
+        if outcome.status is JobStatus.QUEUED:
+            return self.snooze(outcome.claim.id, outcome.claim.attempt, outcome.delay)
         values = {"status": outcome.status}
         if outcome.output is not None:
             values["output"] = outcome.output
@@ -503,42 +576,15 @@ class Queue:
         return self.storage.find(kind, select, tenant=tenant)
 
 
-def _with_type(values: dict[str, Any]) -> dict[str, Any]:
-    if "type" not in values:
-        raise InvalidInput("notNull Violation: job.type cannot be null")
-    return values
-
-
-def _check_tenant(tenant: str) -> str:
-    return check_text(tenant, "tenant", maximum=MAX_WORD)
-
-
-def _check_tenants(tenants: Sequence[str]) -> Sequence[str]:
-    if isinstance(tenants, str) or not isinstance(tenants, Sequence):
-        raise InvalidInput(f"tenants must be a list of tenants, not {shown(tenants)}")
-    return [_check_tenant(tenant) for tenant in tenants]
-
-
-def _new_values(new: object, owner: str | None = None) -> dict[str, Any]:
-    """The attributes a `NewJob` gives, checked; what is None is left to the defaults.
-
-    With `owner`, the tenant of the batch or pipeline it is to be a member of, the job belongs to that one as well.
-    """
-    if not isinstance(new, NewJob):
-        raise InvalidInput(f"a job to enqueue must be a NewJob, not {shown(new)}")
-    if owner is not None and new.tenant not in ("", owner):
-        raise InvalidInput(f"a job of tenant {shown(new.tenant)} cannot be a member of what belongs to {shown(owner)}")
-    values = {f.name: getattr(new, f.name) for f in dataclass_fields(NewJob) if f.name != "tenant"}
-    return _with_type(fields.created(Job, {name: value for name, value in values.items() if value is not None}))
-
-
 _CREATE: Mapping[Any, Callable[[Unit, str, Values], Any]] = {
     Batch: compose.create_batch,
     Pipeline: compose.create_pipeline,
     Step: compose.create_step,
+    Hold: holds.create,
 }
 _UPDATE: Mapping[Any, Callable[[Unit, str | None, int, Values], Any]] = {
     Batch: compose.update_batch,
     Pipeline: compose.update_pipeline,
     Step: compose.update_step,
+    Hold: holds.update,
 }

@@ -29,8 +29,11 @@ class JobStatus(StrEnum):
     CANCEL_REQUESTED = "cancel-requested"
     """Held by a claim whose worker was asked to stop."""
     SUCCESSFUL = "successful"
+    """Ended well; stays so."""
     FAILED = "failed"
+    """Ended badly, with no try left; `recover` queues it again if it is recoverable, `retry` makes a new job of it."""
     CANCELLED = "cancelled"
+    """Ended because somebody asked for it; `retry` makes a new job of it."""
 
 
 class BatchStatus(StrEnum):
@@ -69,9 +72,10 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Same:
-    """Stands for the value another attribute of the same row has."""
+    """Stands for the value another attribute of the same row has; `negative`, for a number's opposite."""
 
     attribute: str
+    negative: bool = False
 
 
 Status: TypeAlias = JobStatus | BatchStatus | PipelineStatus | StepStatus

@@ -5,7 +5,7 @@ A storage moves rows; it contains no rule. It offers its methods twice: in a tra
 
 **Changes** map attribute names of a record to values. A value may stand for something the storage fills in:
 `After(seconds)` its own present plus that many seconds (`NOW` is its present), `Same(attribute)` what that attribute of
-the same row holds after the other changes are applied. JSON attributes take checked JSON values; None is SQL's NULL, also for JSON.
+the same row holds after the other changes are applied (`negative`: before them, and only of rows that are there). JSON attributes take checked JSON values; None is SQL's NULL, also for JSON.
 
 **Times** come from the storage's clock alone: the database's, or the one a test put in its place. `updated_at` is set to
 the present by every method that changes a row, unless the changes name it; `created_at` by `insert` likewise.
@@ -38,7 +38,7 @@ class Select:
 
     Args:
         where: The condition the rows meet.
-        order: Pairs of an attribute name and whether it descends. Ties are broken by the id, ascending. Nulls come last
+        order: Pairs of an attribute name, or `name.attribute` of a row it belongs to (`BELONGS`), and whether it descends. Ties are broken by the id, ascending. Nulls come last
             when ascending and first when descending; text goes by code point.
         limit: At most so many rows; None: all.
         offset: Leaves out so many rows at the start.
@@ -53,6 +53,14 @@ class Select:
     offset: int = 0
     per: str | None = None
     deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Stands, in a tally, for the period a time lies in: its number since 1970 in UTC. Null stays null."""
+
+    attribute: str
+    seconds: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,16 @@ class Rows(Protocol):
 
     def exists(self, kind: type[Record], where: Condition) -> bool:
         """Whether a row that is not soft-deleted meets `where`; reads no more than it must."""
+
+    def tally(
+        self,
+        kind: type[Record],
+        by: Sequence[str | Bucket],
+        where: Condition = EVERYTHING,
+        *,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        """How many rows that are not soft-deleted meet `where`, for each combination of the values of `by` there is."""
 
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         """The rows, stored, in the given order; their ids ascend in it. What a row leaves out has the record's default.
@@ -164,6 +182,17 @@ class Rows(Protocol):
         """At most `limit` jobs that a claim holds though its lease has run out, the longest gone first; changes nothing.
 
         Rows another transaction has locked may be left out.
+        """
+
+    def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
+        """Removes rows for good, at most `limit` of each kind, the longest gone first; how many in all.
+
+        - What was soft-deleted more than `deleted` seconds ago.
+        - Unless `ended` is None: jobs that ended more than `ended` seconds ago; ended batches and pipelines that last
+          changed before then and have no job (a pipeline: and no batch) left; monitoring rows that are older. But no
+          member of a batch or pipeline that is not soft-deleted and has not ended.
+
+        A job's attempts go with it, and a pipeline's steps. Rows that another transaction has locked are passed over.
         """
 
     def signal(self) -> None:
@@ -242,6 +271,18 @@ class Storage(ABC):
         with self.begin(write=False) as tx:
             return tx.exists(kind, where)
 
+    def tally(
+        self,
+        kind: type[Record],
+        by: Sequence[str | Bucket],
+        where: Condition = EVERYTHING,
+        *,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        """See `Rows.tally`."""
+        with self.begin(write=False) as tx:
+            return tx.tally(kind, by, where, tenant=tenant)
+
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         """See `Rows.insert`."""
         with self.begin() as tx:
@@ -299,3 +340,8 @@ class Storage(ABC):
         """See `Rows.lost`."""
         with self.begin(write=False) as tx:
             return tx.lost(limit)
+
+    def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
+        """See `Rows.prune`."""
+        with self.begin() as tx:
+            return tx.prune(limit, deleted=deleted, ended=ended)

@@ -142,6 +142,24 @@ def parse_json(text: str | bytes, what: str) -> Json:
     return _copy(value, what, MAX_DEPTH)
 
 
+class Unreadable(str):
+    """What is stored where JSON should be, and is none: somebody wrote to the database by hand.
+
+    It reads as a text, so that people see it; a job that has one is failed instead of handed out (P9).
+    """
+
+    __slots__ = ()
+
+
+def load_json(text: str) -> Json:
+    """The value of a stored JSON text; `Unreadable` where it is none."""
+    try:
+        value: Json = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        return Unreadable(text)
+    return value
+
+
 def dump_json(value: Json) -> str:
     """The compact JSON text of a checked value, as storages write it."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

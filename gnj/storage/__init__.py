@@ -10,7 +10,7 @@ __all__ = ["open_storage"]
 
 
 def open_storage(database: Any, **options: Any) -> Storage:
-    """The storage a URL names, `memory://`, `sqlite:///file.db`, `sqlite://` or `postgresql://…`, or an engine reaches.
+    """The storage a URL names, `memory://`, `sqlite:///file.db`, `sqlite://`, `postgresql://…` or `mysql://…`, or an engine reaches.
 
     `options` are those of `SqlStorage`; memory takes of them `clock` and passes over the rest.
     Raises `InvalidInput` for any other URL.

@@ -9,20 +9,37 @@ from __future__ import annotations
 import os
 import threading
 from bisect import bisect_left, insort
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import MISSING, fields, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from itertools import count
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from gnj.queue.clock import NOW, After, Clock, system_clock
 from gnj.queue.errors import Duplicate, StorageUnavailable
 from gnj.queue.holds import ALL_TYPES
-from gnj.queue.model import RECORDS, Hold, Job, Kind, Record, RecordT, attributes
-from gnj.queue.states import JOB_CLAIMED, JobStatus, Same
-from gnj.queue.storage import ALL, Changes, Rows, Select, Settlement, Storage
+from gnj.queue.model import (
+    BELONGS,
+    RECORDS,
+    Batch,
+    Hold,
+    Job,
+    JobAttempt,
+    Kind,
+    Monitoring,
+    Pipeline,
+    Record,
+    RecordT,
+    Step,
+    attributes,
+)
+from gnj.queue.ordering import selected
+from gnj.queue.states import BATCH_ENDED, JOB_CLAIMED, JOB_ENDED, PIPELINE_ENDED, JobStatus, Same
+from gnj.queue.storage import ALL, Bucket, Changes, Rows, Select, Settlement, Storage
 from gnj.queue.values import check_json
 from gnj.queue.where import EVERYTHING, Condition, matches
 
@@ -116,24 +133,25 @@ class _MemoryRows:
         return None if row is None or (tenant is not None and row.tenant != tenant) else _copy(row)
 
     def find(self, kind: type[RecordT], select: Select = ALL, *, tenant: str | None = None) -> list[RecordT]:
-        rows = self._matching(kind, select.where, tenant, deleted=select.deleted)
-        rows.sort(key=lambda row: row.id)
-        for name, descending in reversed(select.order):
-            rows.sort(key=lambda row: _rank(getattr(row, name)), reverse=descending)
-        if select.per is None:
-            end = None if select.limit is None else select.offset + select.limit
-            return [_copy(row) for row in rows[select.offset : end]]
-        groups: dict[Any, list[RecordT]] = {}
-        for row in rows:
-            groups.setdefault(getattr(row, select.per), []).append(row)
-        end = None if select.limit is None else select.offset + select.limit
-        return [_copy(row) for value in sorted(groups, key=_rank) for row in groups[value][select.offset : end]]
+        rows = self._matching(kind, EVERYTHING, tenant, deleted=select.deleted)
+        rows.sort(key=attrgetter("id"))
+        return [_copy(row) for row in selected(rows, select, self._value)]
 
     def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
         return len(self._matching(kind, where, tenant))
 
     def exists(self, kind: type[Record], where: Condition) -> bool:
         return bool(self._matching(kind, where, None))
+
+    def tally(
+        self,
+        kind: type[Record],
+        by: Sequence[str | Bucket],
+        where: Condition = EVERYTHING,
+        *,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        return Counter(tuple(_bucket(row, part) for part in by) for row in self._matching(kind, where, tenant))
 
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         return [
@@ -222,6 +240,21 @@ class _MemoryRows:
         gone.sort(key=lambda job: (job.lease_expires_at, job.id))
         return [_copy(job) for job in gone[:limit]]
 
+    def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
+        gone, old = self.now() - timedelta(seconds=deleted), None
+        if ended is not None:
+            old = self.now() - timedelta(seconds=ended)
+        removed = 0
+        for rows in self._storage._tables.values():
+            todo = [row for row in rows.values() if (row.deleted_at is not None and row.deleted_at <= gone)]
+            todo.sort(key=lambda row: (row.deleted_at, row.id))
+            if old is not None:
+                todo += sorted((row for row in rows.values() if self._is_old(row, old)), key=_last_touched)
+            for row in todo[:limit]:
+                self._remove(row)
+            removed += len(todo[:limit])
+        return removed
+
     def signal(self) -> None:
         pass
 
@@ -269,6 +302,54 @@ class _MemoryRows:
             raise Duplicate
         return self._write(job, settlement.changes)
 
+    def _value(self, row: Record, name: str) -> Any:
+        """An attribute of the row, or of one it belongs to."""
+        association, dot, attribute = name.rpartition(".")
+        if not dot:
+            return getattr(row, name)
+        via, kind = BELONGS[type(row)][association]
+        id = getattr(row, via)
+        return getattr(None if id is None else self._row(kind, id), attribute, None)
+
+    def _is_old(self, row: Record, moment: datetime) -> bool:
+        """Whether nobody can need the row any more, unless it is younger than `moment`; see `Rows.prune`."""
+        if row.deleted_at is not None:
+            return False
+        match row:
+            case Job():
+                over = row.status in JOB_ENDED and row.ended_at is not None and row.ended_at <= moment
+                return over and not self._is_live(Batch, row.batch_id) and not self._is_live(Pipeline, row.pipeline_id)
+            case Batch():
+                over = row.status in BATCH_ENDED and row.updated_at <= moment and not self._has(Job, batch_id=row.id)
+                return over and not self._is_live(Pipeline, row.pipeline_id)
+            case Pipeline():
+                over = row.status in PIPELINE_ENDED and row.updated_at <= moment
+                return over and not self._has(Job, pipeline_id=row.id) and not self._has(Batch, pipeline_id=row.id)
+            case Monitoring():
+                return row.created_at <= moment
+        return False
+
+    def _is_live(self, kind: type[Batch | Pipeline], id: int | None) -> bool:
+        parent = None if id is None else self._row(kind, id)
+        if isinstance(parent, Batch):
+            return parent.status not in BATCH_ENDED or self._is_live(Pipeline, parent.pipeline_id)
+        return isinstance(parent, Pipeline) and parent.status not in PIPELINE_ENDED
+
+    def _has(self, kind: type[Record], **attribute: Any) -> bool:
+        ((name, value),) = attribute.items()
+        return any(getattr(row, name) == value for row in self._storage._tables[kind].values())
+
+    def _remove(self, row: Record) -> None:
+        goes_with: dict[type[Record], tuple[type[Record], str]] = {
+            Job: (JobAttempt, "job_id"),
+            Pipeline: (Step, "pipeline_id"),
+        }
+        if type(row) in goes_with:
+            kind, via = goes_with[type(row)]
+            for other in [r for r in self._storage._tables[kind].values() if getattr(r, via) == row.id]:
+                self._storage._put(kind, other.id, None)
+        self._storage._put(type(row), row.id, None)
+
     def _having(self, key: str | None, tenant: str) -> Job | None:
         if key is None:
             return None
@@ -296,8 +377,15 @@ def _expired(job: Job, now: datetime) -> bool:
     return job.lease_expires_at is not None and job.lease_expires_at <= now
 
 
-def _rank(value: Any) -> tuple[bool, Any]:
-    return (value is None, "" if value is None else value)
+def _last_touched(row: Any) -> tuple[Any, int]:
+    return (row.ended_at if isinstance(row, Job) else row.updated_at, row.id)
+
+
+def _bucket(row: Record, part: str | Bucket) -> Any:
+    if isinstance(part, str):
+        return getattr(row, part)
+    value = getattr(row, part.attribute)
+    return None if value is None else int(value.timestamp() // part.seconds)
 
 
 @cache
@@ -321,7 +409,10 @@ def _resolved(kind: type[Record], changes: Changes, now: datetime, row: Record |
         result[name] = value
     for name, value in changes.items():
         if isinstance(value, Same):
-            result[name] = result.get(value.attribute, getattr(row, value.attribute, None))
+            if value.negative:
+                result[name] = -getattr(row, value.attribute)
+            else:
+                result[name] = result.get(value.attribute, getattr(row, value.attribute, None))
     return result
 
 

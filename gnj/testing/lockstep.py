@@ -15,6 +15,7 @@ from gnj.queue.values import same_json
 
 REFERENCES: Final[Mapping[str, type[Record]]] = {
     "retry_of": Job,
+    "replaced_by": Job,
     "job_id": Job,
     "batch_id": Batch,
     "pipeline_id": Pipeline,
@@ -62,6 +63,8 @@ class Side:
         return answer
 
     def _plain(self, record: type[Record], name: str, value: Any) -> Any:
+        if name == "position" and value < 0:  # of one that comes first: its id, or that of the one it was retried from
+            return -self.ours[Job].get(-value, -value)
         kind = record if name == "id" else REFERENCES.get(name)
         if kind is None or value is None:
             return _Json(value) if attributes(record)[name].kind is Kind.JSON else value

@@ -32,8 +32,6 @@ from gnj.queue.states import (
     JOB_CLAIMED,
     JOB_ENDED,
     JOB_MOVES,
-    JOB_UNFINISHED,
-    STEP_DONE,
     BatchStatus,
     JobStatus,
     PipelineStatus,
@@ -41,6 +39,7 @@ from gnj.queue.states import (
 )
 from gnj.queue.storage import Storage
 from gnj.queue.where import In, Op, Where
+from gnj.testing import agreement
 from gnj.testing.clock import FakeClock
 from gnj.testing.lockstep import REFERENCES, Side
 
@@ -93,6 +92,7 @@ _new_jobs = st.builds(
     max_stalled=st.sampled_from([None, 1, 2]),
     backoff=_backoffs,
     on_lost=_lost,
+    lifo=st.sampled_from([False, False, True]),
     tenant=_tenants,
 )
 _members = st.lists(
@@ -154,6 +154,8 @@ class StorageMachine(RuleBasedStateMachine):
         """Each claim as either side handed it out; most are over."""
         self.handed_out: set[tuple[int, int]] = set()
         self.by_hand: set[tuple[type[Record], int]] = set()
+        self.allowed: set[int] = set()
+        """Ended jobs that the present command may lead out of their status."""
 
     def teardown(self) -> None:
         """Ends what the storages hold open."""
@@ -194,8 +196,11 @@ class StorageMachine(RuleBasedStateMachine):
     def _nothing_undone(self, before: Tables, recovers: int | None) -> None:
         now = {job.id: job for job in self.tables[Job]}
         for job in before[Job]:
+            if job.id not in now:
+                assert job.deleted_at is not None or job.status in JOB_ENDED, f"job {job.id} was pruned"
+                continue
             assert now[job.id].attempt >= job.attempt
-            if job.status in JOB_ENDED and job.id != recovers:
+            if job.status in JOB_ENDED and job.id != recovers and job.id not in self.allowed:
                 assert now[job.id].status is job.status, f"job {job.id} left {job.status}"
 
     def live(self, kind: type[Record]) -> list[Any]:
@@ -306,6 +311,13 @@ class StorageMachine(RuleBasedStateMachine):
         self.do(lambda side: side.queue.release(pair[side is self.other] for pair in pairs))
 
     @precondition(lambda self: self.claims)
+    @rule(pick=_pick, delay=st.sampled_from([0.0, 2.0, 3600.0]))
+    def snooze(self, pick: int, delay: float) -> None:
+        pair = self._claim(pick)
+        claims = {id(side): pair[side is self.other] for side in (self.model, self.other)}
+        self.do(lambda side: side.queue.snooze(claims[id(side)].id, claims[id(side)].attempt, delay))
+
+    @precondition(lambda self: self.claims)
     @rule(pick=_pick, lease=_leases)
     def heartbeat(self, pick: int, lease: float | None) -> None:
         pair = self._claim(pick)
@@ -382,6 +394,35 @@ class StorageMachine(RuleBasedStateMachine):
     def retry(self, pick: int) -> None:
         id = self._broken(pick)
         self.do(lambda side: side.queue.retry(side.id(Job, id)))
+
+    @rule(types=st.sampled_from(["a", "b", "ab"]), how=st.sampled_from(["recover_oldest", "retry_oldest"]))
+    def oldest(self, types: str, how: str) -> None:
+        failed = [job.id for job in self.live(Job) if job.status is JobStatus.FAILED and job.replaced_by is None]
+        for id in failed:  # one of them may leave its status
+            self.allowed.add(id)
+        self.do(lambda side: getattr(side.queue, how)(list(types)))
+        self.allowed.clear()
+
+    @rule(pick=_pick, kind=st.sampled_from([Job, Job, Batch, Pipeline, Step, Hold]))
+    def delete(self, pick: int, kind: type[Record]) -> None:
+        id = self.some(kind, pick)
+        row = next((row for row in self.live(kind) if row.id == id), None)
+        if isinstance(row, (Job, Step)) and row.status in JOB_BROKEN | {StepStatus.FAILED}:
+            self._by_hand({"batch_id": row.batch_id, "pipeline_id": row.pipeline_id})  # what has failed has failed
+        if isinstance(row, Batch):
+            self._by_hand({"pipeline_id": row.pipeline_id})
+        self.do(lambda side: side.queue.delete(kind, side.id(kind, id)))
+
+    @rule(retention=st.sampled_from([None, 0.0, 3600.0]))
+    def prune(self, retention: float | None) -> None:
+        before = self.tables
+        self.do(lambda side: side.queue.prune(retention=retention))
+        # what is gone can no longer agree with what is left
+        for kind, parent in ((Job, "batch_id"), (Job, "pipeline_id"), (Batch, "pipeline_id")):
+            left = {row.id for row in self.tables[kind]}
+            for row in before[kind]:
+                if row.id not in left:
+                    self._by_hand({parent: getattr(row, parent)})
 
     def _broken(self, pick: int) -> int:
         broken = [job.id for job in self.live(Job) if job.status in JOB_BROKEN]
@@ -534,46 +575,14 @@ class StorageMachine(RuleBasedStateMachine):
         batches = {batch.id: batch for batch in self.live(Batch)}
         for batch in batches.values():
             if (Batch, batch.id) not in self.by_hand:
-                _batch_agrees(batch, [job for job in jobs.values() if job.batch_id == batch.id])
+                agreement.batch(batch, [job for job in jobs.values() if job.batch_id == batch.id])
         for pipeline in self.live(Pipeline):
             steps = [step for step in self.live(Step) if step.pipeline_id == pipeline.id]
             if (Pipeline, pipeline.id) in self.by_hand or any((Batch, s.batch_id) in self.by_hand for s in steps):
                 continue
             for step in steps:
-                _step_agrees(step, jobs[step.job_id] if step.job_id is not None else batches[step.batch_id])
-            _pipeline_agrees(pipeline, sorted(steps, key=lambda step: (step.index, step.id)))
-
-
-def _batch_agrees(batch: Batch, members: Sequence[Job]) -> None:
-    statuses = {job.status for job in members}
-    if batch.status is BatchStatus.SUCCESSFUL:
-        assert statuses <= {JobStatus.SUCCESSFUL}, f"{batch} has members {statuses}"
-    elif batch.status is BatchStatus.FAILED:
-        assert statuses & JOB_BROKEN, f"{batch} has members {statuses}"
-    elif statuses:
-        assert statuses & JOB_UNFINISHED, f"{batch} has members {statuses}"
-
-
-def _step_agrees(step: Step, work: Job | Batch) -> None:
-    if step.status in STEP_DONE:
-        assert work.status in (JobStatus.SUCCESSFUL, BatchStatus.SUCCESSFUL), f"{step} is of {work}"
-    elif step.status is StepStatus.FAILED:
-        assert work.status in JOB_BROKEN | {BatchStatus.FAILED}, f"{step} is of {work}"
-    else:
-        assert work.status not in JOB_ENDED | BATCH_ENDED, f"{step} is of {work}"
-
-
-def _pipeline_agrees(pipeline: Pipeline, steps: Sequence[Step]) -> None:
-    statuses = [step.status for step in steps if step.status not in STEP_DONE]
-    if pipeline.status is PipelineStatus.SUCCESSFUL:
-        assert not statuses, f"{pipeline} has {steps}"
-    elif pipeline.status is PipelineStatus.FAILED:
-        assert StepStatus.FAILED in statuses, f"{pipeline} has {steps}"
-    else:
-        # a reopened one may come to a step that has failed as well, once those before it are done
-        assert StepStatus.FAILED not in statuses[:1], f"{pipeline} has {steps}"
-        if pipeline.status is PipelineStatus.PROCESSING:
-            assert statuses[:1] != [StepStatus.PLANNED], f"{pipeline} waits for nothing: {steps}"
+                agreement.step(step, jobs[step.job_id] if step.job_id is not None else batches[step.batch_id])
+            agreement.pipeline(pipeline, sorted(steps, key=lambda step: (step.index, step.id)))
 
 
 def storage_machine(make_storage: MakeStorage, make_model: MakeStorage) -> type[StorageMachine]:

@@ -6,11 +6,11 @@ import inspect
 import traceback
 from typing import Any
 
-from gnj.queue.errors import CancelRequested, InvalidInput
+from gnj.queue.errors import CancelRequested, InvalidInput, Snooze
 from gnj.queue.model import Job
 from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
-from gnj.queue.values import check_json, clean_text
+from gnj.queue.values import check_json, check_seconds, clean_text
 
 
 def returned(claim: Job, value: Any) -> Outcome:
@@ -25,9 +25,14 @@ def returned(claim: Job, value: Any) -> Outcome:
 
 
 def raised(claim: Job, error: BaseException) -> Outcome:
-    """The handler raised: cancelled by `CancelRequested`, else failed, with the traceback for the history."""
+    """The handler raised: cancelled by `CancelRequested`, given back by `Snooze`, else failed, with the traceback."""
     if isinstance(error, CancelRequested):
         return Outcome(claim, JobStatus.CANCELLED, {"cancelMessage": clean_text(str(error.message))})
+    if isinstance(error, Snooze):
+        try:
+            return Outcome(claim, JobStatus.QUEUED, delay=check_seconds(error.delay, "the delay of Snooze"))
+        except InvalidInput as wrong:
+            return _failed(claim, described(wrong), _trace(error))
     return _failed(claim, described(error), _trace(error))
 
 

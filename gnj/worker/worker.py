@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Self
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.service import MAX_CLAIM, MAX_TYPES, Queue
+from gnj.queue.inputs import MAX_TYPES
+from gnj.queue.service import MAX_CLAIM, Queue
 from gnj.queue.values import check_int, check_seconds, shown
 from gnj.worker.handlers import Handlers
 from gnj.worker.loop import Loop

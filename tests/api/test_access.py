@@ -13,6 +13,7 @@ from gnj.api.jobs import context, routes
 from gnj.api.jobs.mutations import MUTATIONS
 from gnj.api.jobs.queries import QUERIES
 
+WORKER = '{workerId: "w", workerType: "t", workerStatus: "AVAILABLE"}'
 # how each root field is called, with ids of the rows that `furnished` makes
 CALLS = {
     "job": "{ job(id: 1) { id } }",
@@ -42,22 +43,46 @@ CALLS = {
     "pipelineStepCreate": "mutation { pipelineStepCreate(pipelineStep: {pipelineId: 1, index: 9, jobId: 1}) { id } }",
     "pipelineStepUpdate": "mutation { pipelineStepUpdate(pipelineStep: {id: 1, index: 9}) { id } }",
     "startPipeline": "mutation { startPipeline(id: 1) { id } }",
+    "workerMonitoring": "{ workerMonitoring(id: 1) { id } }",
+    "jobSuccessRating": "{ jobSuccessRating(limit: 1) { totalJobs } }",
+    "jobSuccessRatingCount": "{ jobSuccessRatingCount }",
+    "workerSuccessRating": "{ workerSuccessRating { workerType } }",
+    "workerSuccessRatingCount": "{ workerSuccessRatingCount }",
+    "release": "mutation { release(id: 2, attempt: 1) { id } }",
+    "recoverJob": 'mutation { recoverJob(typeList: ["failed"]) { id } }',
+    "jobDelete": "mutation { jobDelete(id: 1) { id } }",
+    "batchDelete": "mutation { batchDelete(id: 1) { id } }",
+    "pipelineDelete": "mutation { pipelineDelete(id: 1) { id } }",
+    "pipelineStepDelete": "mutation { pipelineStepDelete(id: 1) { id } }",
+    "jobHoldTypeDelete": "mutation { jobHoldTypeDelete(id: 1) { id } }",
+    "workerMonitoringDelete": "mutation { workerMonitoringDelete(id: 1) { id } }",
+    "jobHoldTypeCreate": 'mutation { jobHoldTypeCreate(jobHoldType: {type: "x"}) { id } }',
+    "jobHoldTypeUpdate": 'mutation { jobHoldTypeUpdate(jobHoldType: {id: 1, type: "x"}) { id } }',
+    "ping": "mutation { ping { success } }",
+    "pong": 'mutation { pong(workerInfoInput: [{workerId: "w"}]) { success } }',
+    "workerMonitoringUpdate": f"mutation {{ workerMonitoringUpdate(workers: [{WORKER}]) {{ success }} }}",
 }
 # what another tenant is answered: null or empty, or this code
 REFUSED = {
-    **dict.fromkeys(("jobUpdate", "recover", "retryJob"), "JOB_NOT_FOUND"),
+    **dict.fromkeys(("jobUpdate", "recover", "retryJob", "jobDelete", "release"), "JOB_NOT_FOUND"),
     **dict.fromkeys(("batchUpdate", "pipelineUpdate", "pipelineStepUpdate", "startPipeline"), "NOT_FOUND"),
+    **dict.fromkeys(("batchDelete", "pipelineDelete", "pipelineStepDelete", "workerMonitoringDelete"), "NOT_FOUND"),
+    **dict.fromkeys(("jobHoldTypeDelete", "jobHoldTypeUpdate"), "NOT_FOUND"),
     **dict.fromkeys(("jobCreate", "jobCreateMany", "batchCreate", "pipelineStepCreate"), "INVALID_INPUT"),
     "heartbeat": "LEASE_LOST",
 }
 EMPTY = {
     **{name: [] for name in ("job", "batch", "pipeline", "pipelineStep", "jobHoldType", "acquireJobs")},
-    **dict.fromkeys(("jobCount", "batchCount", "pipelineCount", "pipelineStepCount"), 0),
-    "acquireJob": None,
+    **{name: [] for name in ("workerMonitoring", "workerSuccessRating")},
+    **dict.fromkeys(("jobCount", "batchCount", "pipelineCount", "pipelineStepCount", "workerSuccessRatingCount"), 0),
+    **dict.fromkeys(("acquireJob", "recoverJob")),
+    "jobSuccessRating": [{"totalJobs": 0}],
+    "jobSuccessRatingCount": 30,
+    **{name: {"success": True} for name in ("ping", "pong")},
     "heartbeats": [None],
     "jobUpdateMany": [{"job": None, "code": "JOB_NOT_FOUND"}],
 }
-OWN = {"pipelineCreate", "toggleHoldJobType"}
+OWN = {"pipelineCreate", "toggleHoldJobType", "jobHoldTypeCreate", "workerMonitoringUpdate"}
 """What another tenant does in its own rows."""
 
 
@@ -82,6 +107,7 @@ def furnished(api):
     api.get('mutation { pipelineCreate(pipeline: {name: "p"}) { id } }')
     api.get("mutation { batchCreate(batch: {pipelineId: 1}) { id } }")
     api.get('mutation { toggleHoldJobType(type: "held") { id } }')
+    api.get(CALLS["workerMonitoringUpdate"])
     return api
 
 

@@ -74,7 +74,9 @@ def operation(root, name):
     declared = ", ".join(f"${argument}: {definition.type}" for argument, definition in field.args.items())
     passed = ", ".join(f"{argument}: ${argument}" for argument in field.args)
     fields = " { __typename }" if hasattr(kind, "fields") else ""
-    text = f"{'query' if root == 'Query' else 'mutation'}({declared}) {{ {name}({passed}){fields} }}"
+    if not passed:
+        return f"{root.lower()} {{ {name}{fields} }}", {}
+    text = f"{root.lower()}({declared}) {{ {name}({passed}){fields} }}"
     given = {arg: example(d.type) for arg, d in field.args.items() if isinstance(d.type, GraphQLNonNull)}
     return text, given
 
@@ -154,7 +156,12 @@ def test_odd_values_are_taken_or_refused_with_a_reason(sender, root, name):
 @pytest.mark.parametrize("root, name", ROOTS)
 def test_unknown_and_missing_arguments_are_refused(sender, root, name):
     text, given = operation(root, name)
-    errors = sender.errors(text.replace(f"{name}(", f"{name}(nope: 1, "), given)
+    unknown = (
+        text.replace(f"{name}(", f"{name}(nope: 1, ")
+        if given or "(" in text
+        else text.replace(name, f"{name}(nope: 1)")
+    )
+    errors = sender.errors(unknown, given)
     assert errors[0]["message"].startswith(f'Unknown argument "nope" on field "{root}.{name}".')
     for missing in given:
         errors = sender.errors(text, {key: value for key, value in given.items() if key != missing})

@@ -31,7 +31,7 @@ def object_type(schema: GraphQLSchema, name: str) -> GraphQLObjectType:
 
 @pytest.mark.parametrize("type, name", ROOTS)
 def test_root_fields_have_the_arguments_and_types_of_the_original(schema, type, name):
-    arguments, gives = original.ROOTS[type][name]
+    arguments, gives = original.OWN_ROOTS.get((type, name), original.ROOTS[type][name])
     field = object_type(schema, type).fields[name]
     assert str(field.type) == gives
     own = {key: str(value.type) for key, value in field.args.items()}
@@ -44,7 +44,8 @@ def test_root_fields_have_the_arguments_and_types_of_the_original(schema, type, 
 @pytest.mark.parametrize("type", TYPES)
 def test_types_have_the_fields_of_the_original(schema, type):
     own = {name: str(field.type) for name, field in object_type(schema, type).fields.items()}
-    assert original.pairs(original.COLUMNS[type]).items() <= own.items()
+    columns = original.pairs(original.COLUMNS[type]) | original.pairs(original.OWN_COLUMNS.get(type, ""))
+    assert columns.items() <= own.items()
     for name, (arguments, gives) in original.ASSOCIATIONS.get(type, {}).items():
         field = object_type(schema, type).fields[name]
         assert str(field.type) == gives
@@ -63,8 +64,6 @@ def test_inputs_have_the_fields_of_the_original_all_nullable(schema, type):
 
 
 def test_what_comes_later_is_not_there_yet(schema):
-    for type in ("Query", "Mutation"):
-        assert not original.LATER[type] & object_type(schema, type).fields.keys()
     assert schema.subscription_type is None
     assert not original.LATER["types"] & schema.type_map.keys()
 

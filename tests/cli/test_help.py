@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "host": "GNJ_HOST",
     "port": "GNJ_PORT",
     "token": "GNJ_TOKEN",
+    "retention": "GNJ_RETENTION",
     "workers": "GNJ_WORKERS",
     "types": "GNJ_TYPES",
     "concurrency": "GNJ_CONCURRENCY",

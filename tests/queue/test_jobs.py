@@ -11,10 +11,11 @@ import pytest
 from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput, InvalidText, JobNotFound
 from gnj.queue.fields import wire_name
+from gnj.queue.inputs import MAX_TYPES
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
 from gnj.queue.policy import Policy
 from gnj.queue.retry import Exponential, Fixed
-from gnj.queue.service import MAX_BULK, MAX_CLAIM, MAX_TYPES, Queue
+from gnj.queue.service import MAX_BULK, MAX_CLAIM, Queue
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage

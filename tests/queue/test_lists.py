@@ -92,7 +92,11 @@ def test_a_list_without_a_limit_ends(queue):
         ({"order": {"id": 1}}, "order must be a list of attribute names, not {'id': 1}"),
         ({"order": ["id"] * 4}, "order takes at most 3 fields, not 4"),
         ({"order": ["input"]}, "order: input is JSON and has no order"),
-        ({"order": ["batch.id"]}, "Association batch unknown on model job order"),
+        ({"order": ["attempts.id"]}, "Association attempts unknown on model job order"),
+        (
+            {"order": ["batch.nope"]},
+            "order: batch has no field 'nope'; there are: created_at, deleted_at, id, pipeline_id, status, tenant, updated_at",
+        ),
         ({"where": 5}, 'where must be an object like {"status": "queued"}, not 5'),
         ({"where": [{"id": 1}]}, 'where must be an object like {"status": "queued"}, not [{\'id\': 1}]'),
     ],

@@ -273,7 +273,7 @@ def test_a_retry_is_a_new_job_in_the_place_of_the_old_one(queue, claim, clock):
         **{name: getattr(old, name) for name in kept.split()},
     )
     assert new == fresh
-    assert queue.get(Job, old.id) == old.evolve(unique_id=None, updated_at=clock())
+    assert queue.get(Job, old.id) == old.evolve(unique_id=None, replaced_by=new.id, updated_at=clock())
     assert queue.enqueue(NewJob("x", unique_id="u", tenant="t")) == new
 
 

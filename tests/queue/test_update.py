@@ -329,7 +329,7 @@ def test_an_end_without_output_leaves_it(queue, claim):
     assert queue.fail(claim(), "why").output == {"error": "why"}
 
 
-@pytest.mark.parametrize("status", [JobStatus.QUEUED, JobStatus.PROCESSING, JobStatus.PLANNED])
+@pytest.mark.parametrize("status", [JobStatus.PROCESSING, JobStatus.PLANNED])
 def test_an_outcome_must_be_an_end(queue, claim, status):
     job = claim()
     (answer,) = queue.settle([Outcome(job, status)])

@@ -1,11 +1,10 @@
-"""The cost of a claim does not depend on what stands before the first free job: blocks and VM steps, never times."""
+"""The cost of a claim does not depend on what stands before the first free job: blocks, VM steps, reads, never times."""
 
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
 
-from benchmarks.claim_cost import PLANS, TWENTY, Backlog, backlogs, cost, fill, measured, opened, spent
+from benchmarks.claim_cost import PLANS, TWENTY, Backlog, analyze, backlogs, cost, fill, measured, opened, spent
 from gnj.queue.model import Job
 from gnj.queue.states import JOB_CLAIMED, JOB_MOVES, JobStatus
 from gnj.queue.storage import Settlement
@@ -24,6 +23,20 @@ def postgresql(postgresql_server):
 
 
 @pytest.fixture(scope="module")
+def mysql(mysql_server):
+    with mysql_server.database() as url:
+        yield url
+
+
+@pytest.fixture(
+    scope="module", params=[("postgresql", p) for p in PLANS] + [("mysql", p) for p in PLANS[:2]], ids=" ".join
+)
+def server(request):
+    backend, plans = request.param
+    return request.getfixturevalue(backend), plans
+
+
+@pytest.fixture(scope="module")
 def small_costs():
     return {}
 
@@ -35,12 +48,12 @@ def small(costs, url, backlog, plans):
     return costs[key]
 
 
-@pytest.mark.parametrize("plans", PLANS)
 @pytest.mark.parametrize("pair", CASES)
-def test_blocks_on_postgresql(postgresql, small_costs, pair, plans):
+def test_blocks_and_reads_on_servers(server, small_costs, pair):
     """Twice the blocks is allowed, for higher indexes; a walk over the backlog would be 20 times as many and more."""
-    found = measured(postgresql, pair[0], LIMITS, plans)
-    for large, few in zip(found, small(small_costs, postgresql, pair[1], plans), strict=True):
+    url, plans = server
+    found = measured(url, pair[0], LIMITS, plans)
+    for large, few in zip(found, small(small_costs, url, pair[1], plans), strict=True):
         assert large <= 2 * few
 
 
@@ -51,16 +64,15 @@ def test_steps_on_sqlite(tmp_path, sqlite_database, pair):
         assert large <= 1.5 * few
 
 
-@pytest.mark.parametrize("plans", PLANS)
-def test_many_at_once_cost_by_the_job(postgresql, plans):
+def test_many_at_once_cost_by_the_job(server):
     """500 jobs of 20 types, and claims for some tenants: here the planner would rather sort the backlog."""
+    url, plans = server
     costs = []
     for rows in (2_000, ROWS):
-        with opened(postgresql, plans) as storage:
+        with opened(url, plans) as storage:
             fill(storage, Backlog("", rows=rows, before=TWENTY, free=TWENTY))
             if plans == "analyzed":
-                with storage.engine.begin() as connection:
-                    connection.execute(text("ANALYZE"))
+                analyze(storage)
             costs.append((cost(storage, Backlog("", types=TWENTY), 500), cost_for_tenants(storage)))
     (many, few), (many_large, few_large) = costs
     assert many_large <= 2 * many
@@ -74,16 +86,15 @@ def cost_for_tenants(storage):
         return spent(storage, tx) - before
 
 
-@pytest.mark.parametrize("plans", PLANS)
-def test_what_follows_a_claim(postgresql, plans):
+def test_what_follows_a_claim(server):
     """Ends, heartbeats, and the looks for due jobs, lost leases and unfinished members of a batch, behind a backlog."""
+    url, plans = server
     succeed = JOB_MOVES["succeed"].changes(JobStatus.PROCESSING)
-    with opened(postgresql, plans) as storage:
+    with opened(url, plans) as storage:
         fill(storage, Backlog("", rows=ROWS, delayed=True))
         storage.insert_jobs([{"type": "b", "batch_id": 1, "status": "successful"}] * 2_000)
         if plans == "analyzed":
-            with storage.engine.begin() as connection:
-                connection.execute(text("ANALYZE"))
+            analyze(storage)
         jobs = storage.claim(["t0"], 50, lease=30, changes=CLAIM)
         unfinished = And((equal(Job, batch_id=1), Not(equal(Job, status=JobStatus.SUCCESSFUL))))
         with storage.begin() as tx:

@@ -30,6 +30,7 @@ RELEASE = JOB_MOVES["release"].changes(JobStatus.PROCESSING)
     params=[
         pytest.param("sqlite", marks=pytest.mark.backend("sqlite")),
         pytest.param("postgresql", marks=pytest.mark.backend("postgresql")),
+        pytest.param("mysql", marks=pytest.mark.backend("mysql")),
     ]
 )
 def url(request):

@@ -66,3 +66,16 @@ def test_sqlite(tmp_path: Path):
 def test_postgresql(postgresql_server: databases.PostgresqlServer):
     with postgresql_server.database() as url:
         walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=30)
+
+
+def test_mysql(mysql_server: databases.MysqlServer):
+    with mysql_server.database() as url:
+        storage = SqlStorage(url)
+
+        def empty() -> None:
+            with storage.engine.begin() as connection:
+                for table in storage.tables.metadata.sorted_tables:
+                    connection.execute(table.delete())
+                    connection.exec_driver_sql(f"ALTER TABLE `{table.name}` AUTO_INCREMENT = 1")
+
+        walk_sql(storage, empty, examples=30)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import warnings
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -20,7 +21,7 @@ PLACES = {"default": {}, "prefix": {"prefix": "q_"}, "no prefix": {"prefix": ""}
 CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def url(request):
     return request.getfixturevalue(f"{request.param}_database")()
 
@@ -64,8 +65,8 @@ def test_eight_processes_at_once(url, make):
 
 
 def options_for(place, url):
-    if "schema" in PLACES[place] and url.startswith("sqlite"):
-        pytest.skip("capability: SQLite has no schemas")
+    if "schema" in PLACES[place] and not url.startswith("postgresql"):
+        pytest.skip("capability: only PostgreSQL has schemas")
     return PLACES[place]
 
 
@@ -82,9 +83,14 @@ def test_the_database_is_what_the_schema_says(url, make, place):
     }
     with storage.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
-        differences = compare_metadata(context, storage.tables.metadata)
+        with warnings.catch_warnings():
+            # the server spells a generated column's expression in words of its own; see the test after this one
+            warnings.filterwarnings("ignore", "Computed default")
+            differences = compare_metadata(context, storage.tables.metadata)
     if storage.dialect.name == "sqlite":  # numbers its rows without an IDENTITY
         differences = [d for d in differences if not (d[0][0] == "modify_default" and d[0][3] == "id")]
+    if storage.dialect.name == "mysql":  # writes defaults in a form of its own; see the next test, too
+        differences = [d for d in differences if d[0][0] != "modify_default"]
     assert differences == []
 
 
@@ -98,6 +104,8 @@ def test_conditions_of_indexes_and_what_compare_does_not_see(url, make):
 
 
 def catalogue(storage):
+    if storage.dialect.name == "mysql":
+        return catalogue_of_mysql(storage)
     if storage.dialect.name == "sqlite":
         sql = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name LIKE :name"
     else:
@@ -110,9 +118,21 @@ def catalogue(storage):
     with storage.engine.connect() as connection:
         found = connection.execute(text(sql), {"name": f"{storage.tables.prefix}%"}).scalars()
         lines = [" ".join(line.replace(storage.tables.prefix, "X_").split()) for line in found]
+    plain = (line.replace("CONSTRAINT X_", "CONSTRAINT ").replace('"', "") for line in lines if "alembic" not in line)
+    # a column that a migration adds stands last in its table, whatever its place in the schema
     return sorted(
-        line.replace("CONSTRAINT X_", "CONSTRAINT ").replace('"', "") for line in lines if "alembic" not in line
+        ", ".join(sorted(part.strip(" )") for part in line.split(","))) if "CREATE TABLE" in line else line
+        for line in plain
     )
+
+
+def catalogue_of_mysql(storage):
+    lines = []
+    with storage.engine.connect() as connection:
+        for table in storage.tables.metadata.tables:
+            made = connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1]
+            lines += [line.strip(" ,") for line in made.splitlines() if not line.startswith(")")]
+    return sorted(line.replace(storage.tables.prefix, "X_") for line in lines)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -145,7 +165,7 @@ def test_a_newer_database_is_refused_with_both_versions_named(make):
         connection.execute(text(f"UPDATE {storage.tables.version_table} SET version_num = '7777'"))
         connection.commit()
     for call in (storage.migrate, storage.check):
-        with pytest.raises(DatabaseTooNew, match=r"7777.*0001"):
+        with pytest.raises(DatabaseTooNew, match=r"7777.*0002"):
             call()
 
 

@@ -54,13 +54,20 @@ def postgresql(postgresql_database, make):
 
 
 @pytest.fixture
+def mysql(mysql_database, make):
+    storage = make(mysql_database())
+    storage.migrate()
+    return storage
+
+
+@pytest.fixture
 def sqlite(sqlite_database, make):
     storage = make(sqlite_database())
     storage.migrate()
     return storage
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
 def storage(request):
     return request.getfixturevalue(request.param)
 
@@ -69,7 +76,7 @@ def storage(request):
     "url",
     [
         "oracle://scott:hunter2@db/x",
-        "mysql://u:hunter2@h/d",
+        "mssql://u:hunter2@h/d",
         "postgres://u:hunter2@h/d",
         "redis://h",
         "nonsense",
@@ -84,43 +91,56 @@ def test_an_unknown_scheme_is_refused_in_one_line_that_names_the_known_ones(url)
         open_storage(url)
     message = str(caught.value)
     assert "\n" not in message
-    assert all(name in message for name in ("sqlite://", "postgresql://", "memory://"))
+    assert all(name in message for name in ("sqlite://", "postgresql://", "mysql://", "memory://"))
     assert SECRET not in message
 
 
 def test_the_schemes_that_work(tmp_path):
     assert isinstance(open_storage("memory://", prefix="x_"), MemoryStorage)
-    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", "postgresql://u@h/d", "postgresql+psycopg://u@h/d"):
+    servers = (
+        "postgresql://u@h/d",
+        "postgresql+psycopg://u@h/d",
+        "mysql://u@h/d",
+        "mariadb://u@h/d",
+        "mysql+pymysql://u@h/d",
+    )
+    for url in (f"sqlite:///{tmp_path}/a.db", "sqlite://", *servers):
         storage = open_storage(url, prefix="x_", pool_size=2)
         assert isinstance(storage, SqlStorage)
-        assert storage.engine.driver in ("pysqlite", "psycopg")
+        assert storage.engine.driver in ("pysqlite", "psycopg", "pymysql")
         storage.close()
 
 
-def test_a_missing_driver_names_the_extra(monkeypatch):
+@pytest.mark.parametrize(
+    "scheme,driver,extra",
+    [("postgresql", "psycopg", "postgresql"), ("mysql", "pymysql", "mysql"), ("mariadb", "pymysql", "mysql")],
+)
+def test_a_missing_driver_names_the_extra(monkeypatch, scheme, driver, extra):
     real = builtins.__import__
 
     def without(name, *arguments, **options):
-        if name == "psycopg":
-            raise ModuleNotFoundError("No module named 'psycopg'", name="psycopg")
+        if name == driver:
+            raise ModuleNotFoundError(f"No module named '{driver}'", name=driver)
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(StorageError, match=r'^postgresql:// needs psycopg.*pip install "gnj\[postgresql\]"$'):
-        SqlStorage(f"postgresql://u:{SECRET}@h/d")
+    with pytest.raises(StorageError, match=rf'^[a-z]+:// needs {driver}.*pip install "gnj\[{extra}\]"$'):
+        SqlStorage(f"{scheme}://u:{SECRET}@h/d")
 
 
-def test_nothing_listens():
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_nothing_listens(scheme):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    refused(f"postgresql://u:{SECRET}@127.0.0.1:{port}/d", within=3)
+    refused(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/d", within=3)
 
 
-def test_nobody_answers():
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
+def test_nobody_answers(scheme):
     """A server that takes the connection and says nothing: the worst of networks."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        refused(f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/d", within=5)
+        refused(f"{scheme}://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/d", within=6)
 
 
 def refused(url, within):
@@ -141,6 +161,15 @@ def test_a_database_that_is_missing_and_a_user_that_is_unknown(postgresql_url, m
     assert SECRET not in str(caught.value)
 
 
+def test_passwords_that_the_driver_cannot_send(monkeypatch, make):
+    def connect(**_):
+        raise RuntimeError("'cryptography' package is required for caching_sha2_password auth methods")
+
+    monkeypatch.setattr("pymysql.connect", connect)
+    with pytest.raises(StorageUnavailable, match=r"PyMySQL\[rsa\]"):
+        make(f"mysql://u:{SECRET}@h/d").check()
+
+
 def test_a_directory_that_is_missing(tmp_path, make):
     with pytest.raises(StorageUnavailable):
         make(f"sqlite:///{tmp_path}/missing/x.db").count(Job)
@@ -152,7 +181,7 @@ def test_a_file_that_is_no_database(tmp_path, make):
         make(f"sqlite:///{tmp_path}/x.db").count(Job)
 
 
-@pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])
 def test_not_migrated(request, make, backend):
     storage = make(request.getfixturevalue(f"{backend}_database")())
     calls = [
@@ -201,14 +230,19 @@ def test_a_transaction_in_memory_that_does_not_end(make, monkeypatch):
     assert storage.count(Job) == 0
 
 
-def test_a_deadlock_is_a_conflict(postgresql):
-    first, second = (job for job, _ in postgresql.insert_jobs([{"type": "a"}, {"type": "a"}]))
+@pytest.fixture(params=["postgresql", "mysql"])
+def server(request):
+    return request.getfixturevalue(request.param)
+
+
+def test_a_deadlock_is_a_conflict(server):
+    first, second = (job for job, _ in server.insert_jobs([{"type": "a"}, {"type": "a"}]))
     both = threading.Barrier(2)
     errors = []
 
     def lock(one, other):
         try:
-            with postgresql.begin() as tx:
+            with server.begin() as tx:
                 tx.get(Job, one, lock=True)
                 both.wait(20)
                 tx.get(Job, other, lock=True)
@@ -235,16 +269,16 @@ def test_a_server_that_went_away_and_came_back(postgresql):
     assert postgresql.count(Job) == 2
 
 
-def test_a_connection_that_dies_in_a_transaction(postgresql):
+def test_a_connection_that_dies_in_a_transaction(server):
     def die_in_the_middle():
-        with postgresql.begin() as tx:
+        with server.begin() as tx:
             tx.insert_jobs([{"type": "a"}])
             tx.connection.connection.driver_connection.close()
             tx.insert_jobs([{"type": "a"}])
 
     with pytest.raises(StorageUnavailable):
         die_in_the_middle()
-    assert postgresql.count(Job) == 0
+    assert server.count(Job) == 0
 
 
 def test_a_duplicate_leaves_the_transaction_usable(storage):

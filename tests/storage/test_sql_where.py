@@ -112,13 +112,13 @@ ROWS = st.lists(
 )
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql", "mysql"])
 def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStorage]:
     if request.param == "sqlite":
         url = databases.sqlite_database(tmp_path_factory.mktemp("where"))
         yield from opened(url)
     else:
-        with request.getfixturevalue("postgresql_server").database() as url:
+        with request.getfixturevalue(f"{request.param}_server").database() as url:
             yield from opened(url)
 
 

@@ -12,10 +12,10 @@ from gnj.worker import Worker
 from tests.worker.spy import WAIT, Spy, at_most
 
 
-@pytest.fixture
-def two_queues(postgresql_database):
+@pytest.fixture(params=["postgresql", "mysql"])
+def two_queues(request):
     """Two queues that share nothing but their database, as two processes do."""
-    url = postgresql_database()
+    url = request.getfixturevalue(f"{request.param}_database")()
     storages = [SqlStorage(url) for _ in range(2)]
     storages[0].migrate()
     yield [Queue(storage) for storage in storages]
@@ -25,6 +25,8 @@ def two_queues(postgresql_database):
 
 def test_work_of_another_process_wakes_the_worker_at_once(handlers, two_queues):
     here, there = two_queues
+    if "notify" not in here.storage.capabilities:
+        pytest.skip("capability: this storage wakes no other processes")
     handlers.register("work", lambda job: job.id)
     spy = Spy(here)
     with Worker(spy, handlers, poll=60):

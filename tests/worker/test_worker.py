@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from gnj.queue.errors import CancelRequested, InvalidInput, LeaseLost
-from gnj.queue.model import Job, NewJob
+from gnj.queue.errors import CancelRequested, InvalidInput, LeaseLost, Snooze
+from gnj.queue.model import Job, JobAttempt, NewJob
 from gnj.queue.retry import Fixed
 from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
@@ -214,6 +214,41 @@ def test_a_failed_try_is_tried_again_after_its_backoff(handlers, working, spy, q
     assert ends[-1].output == "at last"
     waits = [later.started_at - earlier.updated_at for earlier, later in itertools.pairwise(ends)]
     assert min(waits) >= timedelta(seconds=0.05)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_snoozed_job_comes_back_uncounted(handlers, working, add, spy, queue, is_async):
+    """Nothing is counted but the claim, the progress stays, and it comes no sooner than it said."""
+    tries = []
+
+    def snooze(job, ctx):
+        tries.append(job.attempt)
+        if len(tries) < 3:
+            raise Snooze(0.05 if len(tries) == 1 else timedelta(seconds=0.05))
+        return {"tries": len(tries)}
+
+    async def snooze_async(job, ctx):
+        return snooze(job, ctx)
+
+    handlers.register("work", snooze_async if is_async else snooze, max_attempts=1)
+    add()
+    working(poll=0.02)
+    done = [job for _, job in spy.outcomes(3)][-1]
+    assert (done.status, done.output, tries) == ("successful", {"tries": 3}, [1, 2, 3])
+    assert (done.failures, done.stalled_count, done.attempt) == (0, 0, 3)
+    assert queue.list(JobAttempt) == []
+
+
+@pytest.mark.parametrize("delay", [-1, float("nan"), "soon", None])
+def test_a_snooze_without_sense_fails_the_job(handlers, working, add, spy, delay):
+    @handlers.handler("work")
+    def work(job):
+        raise Snooze(delay)
+
+    add()
+    working()
+    _, job = spy.outcome()
+    assert "the delay of Snooze must be" in job.output["error"]
 
 
 def test_a_step_is_not_run_again_by_the_next_try(handlers, working, add, spy):

@@ -12,7 +12,7 @@ from gnj.api.jobs.roots import Call, RootField
 from gnj.graphql.records import Resolvers
 from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, NotFound, StorageError
 from gnj.queue.fields import wire_name
-from gnj.queue.model import Batch, Hold, Job, Pipeline, Record, Step
+from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step, by_wire
 from gnj.queue.service import MAX_LEASE, Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
@@ -147,9 +147,29 @@ def recover(call: Call, id: int) -> Job:
     return call.queue.recover(id, tenant=call.tenant)
 
 
-def retry_job(call: Call, id: int) -> Job:
-    """A new job in the place of one that did not end well."""
-    return call.queue.retry(id, tenant=call.tenant)
+def recover_job(
+    call: Call, id: int | None = None, type_list: Sequence[str] | None = None, worker_id: str | None = None
+) -> Job | None:
+    """A failed job, queued again: that one, or the oldest of the types."""
+    _check_choice(id, type_list, worker_id)
+    if id is not None:
+        return recover(call, id)
+    return call.queue.recover_oldest(type_list or (), worker_id=worker_id, tenant=call.tenant)
+
+
+def retry_job(
+    call: Call, id: int | None = None, type_list: Sequence[str] | None = None, worker_id: str | None = None
+) -> Job | None:
+    """A new job in the place of one that did not end well: of that one, or of the oldest failed one of the types."""
+    _check_choice(id, type_list, worker_id)
+    if id is not None:
+        return call.queue.retry(id, tenant=call.tenant)
+    return call.queue.retry_oldest(type_list or (), worker_id=worker_id, tenant=call.tenant)
+
+
+def release(call: Call, id: int, attempt: int, delay_seconds: int | None = None) -> Job:
+    """One claim, given back."""
+    return call.queue.snooze(id, attempt, delay_seconds, tenant=call.tenant)
 
 
 def toggle_hold_job_type(call: Call, type: str) -> Hold | None:
@@ -162,17 +182,22 @@ def start_pipeline(call: Call, id: int) -> Pipeline:
     return call.queue.start_pipeline(id, tenant=call.tenant)
 
 
-_NAMES = {"batch": "batch", "pipeline": "pipeline", "pipeline_step": "pipelineStep"}
+_NAMES = {
+    "batch": "batch",
+    "pipeline": "pipeline",
+    "pipeline_step": "pipelineStep",
+    "job_hold_type": "jobHoldType",
+}
 
 
-def _creates(kind: type[Batch | Pipeline | Step], argument: str) -> Callable[..., Record]:
+def _creates(kind: type[Batch | Pipeline | Step | Hold], argument: str) -> Callable[..., Record]:
     def create(call: Call, **given: Values) -> Record:
         return call.queue.create(kind, given[argument], tenant=call.tenant, spell=wire_name)
 
     return create
 
 
-def _updates(kind: type[Batch | Pipeline | Step], argument: str) -> Callable[..., Record]:
+def _updates(kind: type[Batch | Pipeline | Step | Hold], argument: str) -> Callable[..., Record]:
     def update(call: Call, **given: Values) -> Record:
         values = dict(given[argument])
         id = values.pop("id", None)
@@ -181,6 +206,33 @@ def _updates(kind: type[Batch | Pipeline | Step], argument: str) -> Callable[...
         return call.queue.update(kind, id, values, tenant=call.tenant, spell=wire_name)
 
     return update
+
+
+def _deletes(kind: type[Record]) -> Callable[[Call, int], Record]:
+    def delete(call: Call, id: int) -> Record:
+        return call.queue.delete(kind, id, tenant=call.tenant)
+
+    return delete
+
+
+def ping(_call: Call) -> dict[str, bool]:
+    """Asks who is there."""
+    return {"success": True}
+
+
+def pong(_call: Call, worker_info_input: Sequence[Values | None] | None = None) -> dict[str, bool]:
+    """Says who is there."""
+    return {"success": worker_info_input is not None}
+
+
+def worker_monitoring_update(call: Call, workers: Sequence[Values | None] | None = None) -> dict[str, bool]:
+    """What workers tell of themselves, kept."""
+    if workers is None:
+        return {"success": False}
+    names = by_wire(Monitoring)
+    rows = [{names[name].name: value for name, value in told.items()} for told in workers if told is not None]
+    call.queue.monitor(rows, tenant=call.tenant, spell=wire_name)
+    return {"success": True}
 
 
 MUTATIONS = (
@@ -192,8 +244,21 @@ MUTATIONS = (
     RootField("acquireJobs", Kind.WORK, acquire_jobs),
     RootField("heartbeat", Kind.WORK, heartbeat),
     RootField("heartbeats", Kind.WORK, heartbeats),
+    RootField("release", Kind.WORK, release),
     RootField("recover", Kind.ADMIN, recover),
+    RootField("recoverJob", Kind.ADMIN, recover_job),
     RootField("retryJob", Kind.ADMIN, retry_job),
+    RootField("jobDelete", Kind.ADMIN, _deletes(Job)),
+    RootField("batchDelete", Kind.ADMIN, _deletes(Batch)),
+    RootField("pipelineDelete", Kind.ADMIN, _deletes(Pipeline)),
+    RootField("pipelineStepDelete", Kind.ADMIN, _deletes(Step)),
+    RootField("jobHoldTypeDelete", Kind.ADMIN, _deletes(Hold)),
+    RootField("workerMonitoringDelete", Kind.ADMIN, _deletes(Monitoring)),
+    RootField("jobHoldTypeCreate", Kind.ADMIN, _creates(Hold, "job_hold_type")),
+    RootField("jobHoldTypeUpdate", Kind.ADMIN, _updates(Hold, "job_hold_type"), "job_hold_type"),
+    RootField("ping", Kind.WORK, ping),
+    RootField("pong", Kind.WORK, pong),
+    RootField("workerMonitoringUpdate", Kind.WORK, worker_monitoring_update),
     RootField("toggleHoldJobType", Kind.ADMIN, toggle_hold_job_type),
     RootField("batchCreate", Kind.ENQUEUE, _creates(Batch, "batch")),
     RootField("batchUpdate", Kind.ENQUEUE, _updates(Batch, "batch"), "batch"),
@@ -206,11 +271,20 @@ MUTATIONS = (
 """The fields of Mutation."""
 
 RESULTS = (
+    Resolvers("success", {"success": lambda told, _info: told["success"]}),
     Resolvers(
         "jobUpdateResult", {f.name: lambda row, _info, name=f.name: getattr(row, name) for f in fields(JobUpdateResult)}
     ),
 )
 """What resolves the types that only mutations give."""
+
+
+def _check_choice(id: int | None, type_list: Sequence[str] | None, worker_id: str | None) -> None:
+    """A job is named by its id or by its types, and only by the latter with a worker's."""
+    if (id is None) == (type_list is None):
+        raise InvalidInput("give either id or typeList")
+    if id is not None and worker_id is not None:
+        raise InvalidInput("workerId goes with typeList, not with id")
 
 
 def _new(job: Values) -> Values:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gnj.graphql.associations import Many, One
 from gnj.graphql.records import Shape
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Pipeline, Step
+from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Step
+from gnj.queue.ratings import JobSuccessRating, WorkerSuccessRating
 
 SHAPES = (
     Shape(
@@ -61,6 +62,25 @@ SHAPES = (
         name="jobHoldType",
         record=Hold,
         description='A type no job of which is handed out; the type "all" stands for every type.',
+    ),
+    Shape(
+        name="workerMonitoring",
+        record=Monitoring,
+        description="What a worker told of itself at a moment.",
+        has_input=False,
+    ),
+    Shape(
+        name="jobSuccessRating",
+        record=JobSuccessRating,
+        description="How the jobs ended that ended on one day in UTC.",
+        hidden={"id", "deletedAt"},
+        has_input=False,
+    ),
+    Shape(
+        name="workerSuccessRating",
+        record=WorkerSuccessRating,
+        description="What the workers of one type told of themselves in one hour, as percentages.",
+        hidden={"id", "deletedAt"},
         has_input=False,
     ),
 )

@@ -5,18 +5,31 @@ Times are aware UTC in whole milliseconds; JSON comes back as it was given, down
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Dialect, Double, Integer, Text, TypeDecorator, cast, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Dialect,
+    Double,
+    Integer,
+    Interval,
+    LargeBinary,
+    Text,
+    TypeDecorator,
+    cast,
+    type_coerce,
+)
+from sqlalchemy.dialects.mysql import BINARY
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
-from gnj.queue.values import Json, dump_json
+from gnj.queue.values import Json, dump_json, load_json
+from gnj.storage.sql.columns_mysql import MYSQL, LongText, MediumText, Word
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -55,6 +68,16 @@ class _Timestamp(TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
 
+class _Delay(TypeDecorator[timedelta]):
+    """What is added to a time kept in milliseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        return None if value is None else value // _MILLISECOND
+
+
 class _Float(TypeDecorator[float]):
     """A float, also where it is whole: RETURNING gives on SQLite the parameter as it was, and 0 for a stored 0.0."""
 
@@ -74,11 +97,14 @@ class _JsonText(TypeDecorator[Json]):
     impl = Text
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(LongText() if dialect.name in MYSQL else Text())
+
     def process_bind_param(self, value: Json, dialect: Dialect) -> str | None:
         return None if value is None else dump_json(value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Json:
-        return None if value is None else json.loads(value)
+        return None if value is None else load_json(value)
 
 
 class _Jsonb(UserDefinedType[Json]):
@@ -124,7 +150,7 @@ def _whole(match: re.Match[str]) -> str:
 
 def load_jsonb(text: str | None) -> Json:
     """The value of a jsonb's text."""
-    return None if text is None else json.loads(text)
+    return None if text is None else load_json(text)
 
 
 def number(value: float) -> str:
@@ -132,11 +158,17 @@ def number(value: float) -> str:
     return str(int(value)) if isinstance(value, int) or abs(value) >= 1e16 else repr(value)
 
 
-TEXT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
+TEXT: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql").with_variant(MediumText(), *MYSQL)
 """Text ordered by code point everywhere."""
+WORD: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql").with_variant(Word(40), *MYSQL)
+"""Likewise, for words of gnj's own: MySQL has whole columns in an index only where they are short."""
+DIGEST: TypeEngine[bytes] = LargeBinary().with_variant(BINARY(32), *MYSQL)
+"""What stands in a MySQL index for a text of any length."""
 ID: TypeEngine[int] = BigInteger()
 FLOAT: TypeEngine[float] = _Float()
 KEY: TypeEngine[int] = BigInteger().with_variant(Integer(), "sqlite")
 """A primary key: SQLite numbers rows by itself only where the type is exactly INTEGER."""
 TIME: TypeEngine[datetime] = _Milliseconds().with_variant(_Timestamp(), "postgresql")
+DELAY: TypeEngine[timedelta] = Interval().with_variant(_Delay(), *MYSQL)
+"""What is added to a TIME of the database's own."""
 JSON: TypeEngine[Json] = _JsonText().with_variant(_Jsonb(), "postgresql")

@@ -1,9 +1,8 @@
-"""What SQLite and PostgreSQL do differently, in one place each; everything else is common."""
+"""What PostgreSQL and SQLite do differently, in one place each; and the databases there is SQL for."""
 
 from __future__ import annotations
 
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
@@ -20,9 +19,11 @@ from sqlalchemy import (
     bindparam,
     cast,
     column,
+    extract,
     func,
     select,
     text,
+    type_coerce,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -31,8 +32,11 @@ from gnj.queue.clock import After
 from gnj.queue.values import dump_json
 from gnj.storage.sql import claim_postgresql, claim_sqlite
 from gnj.storage.sql.columns import ID, JSON, dump_jsonb, to_milliseconds
-from gnj.storage.sql.rows import Mapper, Present
-from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator, Translator
+from gnj.storage.sql.dialect import Dialect
+from gnj.storage.sql.dialect_mysql import Mysql
+from gnj.storage.sql.returning import Returning
+from gnj.storage.sql.rows import DATABASE_NOW, Mapper, Present
+from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator
 
 CHUNK: Final = 5_000
 """Rows of one INSERT."""
@@ -52,70 +56,12 @@ _BEGIN: Final = (
 )
 
 
-class Dialect(ABC):
-    """One database's ways."""
-
-    name: str
-    has_clock: bool
-    """Whether the database's own clock is taken; else the host's."""
-    skips_locked: bool
-    """Whether claims pass over rows that others have locked."""
-    nulls_first: bool
-    """Whether nulls sort before all values."""
-    translator: Translator
-    claims: Any
-
-    @abstractmethod
-    def begin(self, connection: Connection, *, write: bool) -> None:
-        """Begins a transaction on a fresh connection."""
-
-    @abstractmethod
-    def among(self, target: ColumnElement[Any], ids: TextClause) -> ColumnElement[bool]:
-        """Whether `target` is one of what the statement `ids` gives, which runs once."""
-
-    @abstractmethod
-    def given(self, columns: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
-        """Rows of parameters to join with, by the names of their columns, whose types `columns` has."""
-
-    @abstractmethod
-    def rows(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-        """The parameters that make these the rows of `given`."""
-
-    @abstractmethod
-    def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:
-        """Whether `target` is one of the parameter `of_ids`, which `ids` makes."""
-
-    @abstractmethod
-    def ids(self, ids: Sequence[int]) -> Any:
-        """Ids as the parameter of `of_ids`."""
-
-    def order_keys(self, connection: Connection, keys: Collection[tuple[str, str]]) -> None:  # noqa: B027
-        """Lets transactions that insert several keys (tenant, unique id) come one after the other if they share some.
-
-        Each inserts in its caller's order, and the unique index makes it wait for others: crosswise, that is a deadlock.
-        """
-
-    @abstractmethod
-    def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
-        """An INSERT that leaves out rows whose `keys` another row has, among those that meet `where`."""
-
-    @abstractmethod
-    def insert_many(
-        self,
-        connection: Connection,
-        statement: Any,
-        mapper: Mapper[Any],
-        columns: Mapping[str, list[Any]],
-        present: Present,
-    ) -> list[Row[Any]]:
-        """Inserts rows given attribute by attribute, with ascending ids; what the statement returns, in any order."""
-
-
-class Postgresql(Dialect):
+class Postgresql(Returning):
     """PostgreSQL 13 or newer."""
 
     name = "postgresql"
     has_clock = True
+    now = DATABASE_NOW
     skips_locked = True
     nulls_first = False
     translator = PostgresqlTranslator()
@@ -163,6 +109,10 @@ class Postgresql(Dialect):
         """A list."""
         return list(ids)
 
+    def bucket(self, moment: ColumnElement[Any], seconds: int) -> ColumnElement[int]:
+        """From the seconds since the epoch, which are numeric."""
+        return cast(func.floor(extract("epoch", moment) / seconds), ID)
+
     def order_keys(self, connection: Connection, keys: Collection[tuple[str, str]]) -> None:
         """Advisory locks on 256 buckets of keys, in order: one for each key could fill the server's table of locks."""
         if len(keys) > 1:
@@ -205,11 +155,12 @@ class Postgresql(Dialect):
         return rows
 
 
-class Sqlite(Dialect):
+class Sqlite(Returning):
     """SQLite 3.38 or newer."""
 
     name = "sqlite"
     has_clock = False
+    now = ""
     skips_locked = False
     nulls_first = True
     translator = SqliteTranslator()
@@ -247,6 +198,10 @@ class Sqlite(Dialect):
     def ids(self, ids: Sequence[int]) -> Any:
         """Its text."""
         return dump_json(list(ids))
+
+    def bucket(self, moment: ColumnElement[Any], seconds: int) -> ColumnElement[int]:
+        """By integer division of the milliseconds."""
+        return type_coerce(moment, ID) // (seconds * 1000)
 
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
         """ON CONFLICT DO NOTHING."""
@@ -287,5 +242,8 @@ def _stored(value: Any, type: Any) -> Any:
     return to_milliseconds(value) if isinstance(value, datetime) else value
 
 
-DIALECTS: Final = MappingProxyType({"postgresql": Postgresql(), "sqlite": Sqlite()})
+_MYSQL: Final = Mysql()
+DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
+    {"postgresql": Postgresql(), "sqlite": Sqlite(), "mysql": _MYSQL, "mariadb": _MYSQL}
+)
 """The databases there is SQL for, by the names SQLAlchemy gives them."""

@@ -7,12 +7,22 @@ from typing import Any, Final
 from sqlalchemy import Engine, StaticPool, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
-from gnj.queue.errors import InvalidInput, StorageError
+from gnj.queue.errors import InvalidInput, StorageError, StorageUnavailable
+from gnj.storage.sql.columns_mysql import MYSQL
+from gnj.storage.sql.dialect_mysql import OURS
 from gnj.storage.sql.dialects import DIALECTS
 
 BUSY_SECONDS: Final = 5
 """How long a SQLite transaction waits for another process's, and the most a first connection to a server may take."""
-_WORKING: Final = "sqlite:///file.db, sqlite:// (in memory), postgresql://user@host/database and memory://"
+_WORKING: Final = "sqlite:///file.db, sqlite:// (in memory), postgresql://user@host/database, mysql://user@host/database and memory://"
+# What a session of ours has, whatever the server's defaults: values are refused rather than cut, and texts of up to 1,000
+# characters sort to their end (the default: 256).
+_MYSQL_SESSION: Final = (
+    "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+    f"SET SESSION innodb_lock_wait_timeout = {BUSY_SECONDS}",
+    "SET SESSION max_sort_length = 4096",
+    "SET SESSION sql_mode = 'STRICT_TRANS_TABLES,NO_ENGINE_SUBSTITUTION'",
+)
 
 
 def parsed(url: str | URL) -> URL:
@@ -26,6 +36,8 @@ def parsed(url: str | URL) -> URL:
         raise InvalidInput(f"gnj does not know {backend}:// databases; what works: {_WORKING}")
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
+    if parts.drivername in MYSQL:
+        parts = parts.set(drivername="mysql+pymysql")
     return parts
 
 
@@ -35,7 +47,7 @@ def make_engine(url: str | URL, pool_size: int) -> Engine:
     try:
         if parts.get_backend_name() == "sqlite":
             return _sqlite(parts, pool_size)
-        return _postgresql(parts, pool_size)
+        return (_mysql if parts.get_backend_name() in MYSQL else _postgresql)(parts, pool_size)
     except ModuleNotFoundError as error:
         raise _missing(parts, error) from None
     except (exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
@@ -49,7 +61,8 @@ def shown(url: URL) -> str:
 
 def _missing(url: URL, error: ModuleNotFoundError) -> StorageError:
     backend = url.get_backend_name()
-    return StorageError(f'{backend}:// needs {error.name}, which is not installed: pip install "gnj[{backend}]"')
+    extra = "mysql" if backend in MYSQL else backend
+    return StorageError(f'{backend}:// needs {error.name}, which is not installed: pip install "gnj[{extra}]"')
 
 
 def _sqlite(url: URL, pool_size: int) -> Engine:
@@ -92,3 +105,45 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
+
+
+def _mysql(url: URL, pool_size: int) -> Engine:
+    arguments: dict[str, Any] = {}
+    if "connect_timeout" not in url.query:
+        arguments["connect_timeout"] = BUSY_SECONDS - 1
+    if "read_timeout" not in url.query:
+        # until the session is set up: PyMySQL would wait for ever for a server that takes the connection and says nothing
+        arguments["read_timeout"] = BUSY_SECONDS - 1
+    engine = create_engine(
+        url,
+        connect_args=arguments,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        isolation_level="AUTOCOMMIT",
+        hide_parameters=True,
+    )
+    event.listen(engine, "do_connect", _connect_mysql)
+    event.listen(engine, "connect", _prepare_mysql if "read_timeout" in arguments else _set_up_mysql)
+    return engine
+
+
+def _connect_mysql(dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
+    try:
+        return dialect.connect(*arguments, **options)
+    except RuntimeError as error:  # MySQL 8's own way of passwords, where the connection is not encrypted
+        raise StorageUnavailable(
+            'the server takes passwords in a way that needs cryptography: pip install "PyMySQL[rsa]", or connect with TLS'
+        ) from error
+
+
+def _prepare_mysql(connection: Any, record: Any) -> None:
+    _set_up_mysql(connection, record)
+    connection._read_timeout = None  # noqa: SLF001 - there is no other way to have one for connecting alone
+
+
+def _set_up_mysql(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    for statement in _MYSQL_SESSION:
+        cursor.execute(statement)
+    cursor.close()
+    record.info[OURS] = True

@@ -44,6 +44,59 @@ _SQLITE: Final[dict[int, str]] = {
     26: "the file is not a SQLite database",  # SQLITE_NOTADB
 }
 _SQLITE_UNIQUE: Final = 2067
+DUPLICATE: Final = 1062
+"""MySQL's number for a key that another row has."""
+_MYSQL: Final[dict[int, type[GnjError]]] = {
+    1020: Conflict,  # ER_CHECKREAD: the row changed since the transaction's snapshot
+    1205: Conflict,  # ER_LOCK_WAIT_TIMEOUT
+    1213: Conflict,  # ER_LOCK_DEADLOCK
+    1305: Conflict,  # ER_SP_DOES_NOT_EXIST: a savepoint that went with the transaction a deadlock ended
+    3572: Conflict,  # ER_LOCK_NOWAIT
+    DUPLICATE: Duplicate,
+    1051: NotMigrated,  # ER_BAD_TABLE_ERROR
+    1054: NotMigrated,  # ER_BAD_FIELD_ERROR
+    1146: NotMigrated,  # ER_NO_SUCH_TABLE
+    1176: NotMigrated,  # ER_KEY_DOES_NOT_EXITS
+}
+_MYSQL_UNAVAILABLE: Final[dict[int, str | None]] = {
+    0: None,  # the driver's own: the connection is closed
+    1021: "the disk is full",
+    1040: "the server has no connection left",
+    1042: None,  # ER_BAD_HOST_ERROR
+    1044: "the server refused the user or the password",
+    1045: "the server refused the user or the password",
+    1049: "there is no such database on the server",
+    1053: None,  # ER_SERVER_SHUTDOWN
+    1080: None,  # ER_FORCING_CLOSE
+    1114: "the disk is full",  # ER_RECORD_FILE_FULL
+    1129: "the server does not let this host connect",
+    1130: "the server does not let this host connect",
+    1152: None,  # ER_ABORTING_CONNECTION
+    1158: None,  # ER_NET_READ_ERROR, and the others of the network
+    1159: None,
+    1160: None,
+    1161: None,
+    1184: None,  # ER_NEW_ABORTING_CONNECTION
+    1203: "the server has no connection left",
+    1226: "the server has no connection left",
+    1290: "the server may only be read",
+    1317: None,  # ER_QUERY_INTERRUPTED
+    1698: "the server refused the user or the password",
+    1792: "the server may only be read",
+    1836: "the server may only be read",
+    1927: None,  # ER_CONNECTION_KILLED
+    1969: None,  # ER_STATEMENT_TIMEOUT
+    2002: "nothing answers at that host and port",
+    2003: "nothing answers at that host and port",
+    2005: "there is no host of that name",
+    2006: None,
+    2013: None,
+    2014: None,
+    2055: None,
+    3024: None,  # ER_QUERY_TIMEOUT
+    4031: None,
+}
+_MYSQL_KEY: Final = " for key "
 
 
 @contextmanager
@@ -62,6 +115,9 @@ def translated(error: exc.SQLAlchemyError) -> GnjError:
     if not isinstance(error, exc.DBAPIError):
         return StorageError(f"the database could not be used ({type(error).__name__})")
     cause = error.orig
+    number = mysql_code(cause)
+    if number is not None:
+        return _of_mysql(number, str(cause))
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     code = getattr(cause, "sqlite_errorcode", None)
     if state is not None:
@@ -92,6 +148,27 @@ def _of_sqlite(code: int, message: str) -> GnjError:
         return NotMigrated()
     told = _SQLITE.get(code & 0xFF)
     return StorageUnavailable(told) if told else StorageError(f"the database refused a statement (SQLite error {code})")
+
+
+def mysql_code(cause: BaseException | None) -> int | None:
+    """The number of a MySQL driver's error; None for another driver's."""
+    code = getattr(cause, "errno", None) or (cause.args[0] if cause is not None and cause.args else None)
+    return code if isinstance(code, int) else None
+
+
+def _of_mysql(code: int, message: str) -> GnjError:
+    kind = _MYSQL.get(code)
+    if kind is Duplicate:
+        return _duplicate(message.rpartition(_MYSQL_KEY)[2])  # before it stands the value
+    if kind is not None:
+        return kind()
+    if code in _MYSQL_UNAVAILABLE:
+        told = _MYSQL_UNAVAILABLE[code]
+        unresolved = code == 2003 and any(part in message for part in ("resolution", "not known", "getaddrinfo"))
+        return StorageUnavailable("there is no host of that name" if unresolved else told)
+    if code == 1153:  # ER_NET_PACKET_TOO_LARGE
+        return StorageError("a row is larger than the server takes: raise its max_allowed_packet")
+    return StorageError(f"the database refused a statement (MySQL error {code})")
 
 
 def _duplicate(where: str) -> Duplicate:

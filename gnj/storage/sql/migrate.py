@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -11,19 +14,47 @@ from alembic.operations import Operations
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, func, select, text
 
-from gnj.queue.errors import DatabaseTooNew, NotMigrated
+from gnj.queue.errors import DatabaseTooNew, NotMigrated, StorageUnavailable
+from gnj.storage.sql.columns_mysql import MYSQL
 from gnj.storage.sql.schema import Tables
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 _LOCK: Final = 0x676E6A
 """The first half of the advisory lock's key; the second tells tables of other names apart."""
 
+PATIENCE: Final = 3600
+"""Seconds that a migration waits for another one on MySQL: some rebuild a whole table."""
+
 
 def upgrade(connection: Connection, tables: Tables) -> None:
     """Runs the migrations that are missing, in the transaction that has begun on `connection`.
 
-    Whoever comes second waits: on PostgreSQL for an advisory lock, on SQLite for the write lock that the transaction has.
+    Whoever comes second waits: on PostgreSQL and MySQL for an advisory lock, on SQLite for the write lock that the
+    transaction has. On MySQL each statement that makes something commits: a migration that was cut short is run again, and
+    finds what is there already (`portable`). How far it came is noted last.
     """
+    with _alone(connection, tables):
+        _upgrade(connection, tables)
+
+
+@contextmanager
+def _alone(connection: Connection, tables: Tables) -> Iterator[None]:
+    if connection.dialect.name not in MYSQL:
+        yield
+        return
+    # the server's locks are not of one database
+    database = connection.exec_driver_sql("SELECT DATABASE()").scalar_one()
+    lock = {"name": f"gnj:{hashlib.sha256(f'{database}.{tables.prefix}'.encode()).hexdigest()[:40]}"}
+    if connection.execute(text("SELECT GET_LOCK(:name, :seconds)"), {**lock, "seconds": PATIENCE}).scalar_one() != 1:
+        raise StorageUnavailable("another process does not end its migration")
+    try:
+        yield
+        connection.commit()
+    finally:
+        connection.execute(text("DO RELEASE_LOCK(:name)"), lock)
+
+
+def _upgrade(connection: Connection, tables: Tables) -> None:
     if connection.dialect.name == "postgresql":
         names = zlib.crc32(f"{tables.schema or ''}.{tables.prefix}".encode()) - 2**31
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, names)))

@@ -12,7 +12,6 @@ from typing import Any, Final, Generic, TypeAlias
 from sqlalchemy import (
     Column,
     ColumnElement,
-    Interval,
     Row,
     Select,
     Table,
@@ -30,7 +29,7 @@ from gnj.queue.clock import NOW, After
 from gnj.queue.model import Attribute, Record, RecordT, attributes
 from gnj.queue.states import Same
 from gnj.queue.storage import Changes
-from gnj.storage.sql.columns import TIME, plain
+from gnj.storage.sql.columns import DELAY, TIME, plain
 from gnj.storage.sql.schema import Tables
 
 DATABASE_NOW: Final = "date_trunc('milliseconds', statement_timestamp())"
@@ -43,10 +42,12 @@ class Present:
     """The present of one statement: what a clock said, or None for the database's own."""
 
     moment: datetime | None
+    database: str = DATABASE_NOW
+    """The database's own present, as SQL."""
 
     def now(self) -> ColumnElement[datetime]:
         """The present, to be executed with `parameters`."""
-        return literal_column(DATABASE_NOW, TIME) if self.moment is None else bindparam("of_now", type_=TIME)
+        return literal_column(self.database, TIME) if self.moment is None else bindparam("of_now", type_=TIME)
 
     def parameters(self) -> dict[str, Any]:
         """The parameters of `now` and `clause`."""
@@ -55,12 +56,13 @@ class Present:
     def clause(self, sql: str) -> TextClause:
         """`sql` with the present in the place of `:now`, to be executed with `parameters`."""
         if self.moment is None or ":now" not in sql:
-            return text(sql.replace(":now", DATABASE_NOW))
+            return text(sql.replace(":now", self.database))
         return text(sql.replace(":now", ":of_now")).bindparams(bindparam("of_now", type_=TIME))
 
 
 Shape: TypeAlias = tuple[tuple[str, str], ...]
-"""Columns and how each gets its value: "value" or "delay" from a parameter, "now", or the name of the column it is like."""
+"""Columns and how each gets its value: "value" or "delay" from a parameter, "now", or the name of the column it is like, "-" before it
+for its opposite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Mapper(Generic[RecordT]):
     updating: ReturningUpdate[Any]
     """Statements to be narrowed: to build one with all columns anew takes longer than to run it."""
     enums: tuple[tuple[str, Mapping[Any, Enum | None]], ...]
+    now: str
+    """The database's own present, as SQL."""
 
     def column(self, name: str) -> Column[Any]:
         """The column of an attribute."""
@@ -122,10 +126,10 @@ class Mapper(Generic[RecordT]):
         for name, given in values.items():
             value: Any = given
             column, how = self.attributes[name].column, "value"
-            while isinstance(value, Same) and value.attribute in values:
+            while isinstance(value, Same) and not value.negative and value.attribute in values:
                 value = values[value.attribute]
             if isinstance(value, Same):
-                how = self.attributes[value.attribute].column
+                how = "-" * value.negative + self.attributes[value.attribute].column
             elif isinstance(value, After) and present.moment is not None:
                 parameters[f"new_{column}"] = value.resolve(present.moment)
             elif isinstance(value, After) and value.seconds == 0:
@@ -144,7 +148,7 @@ class Mapper(Generic[RecordT]):
 
     def assignments(self, shape: Shape) -> dict[str, Any]:
         """What a statement sets: column names and expressions."""
-        columns, now = self.table.c, literal_column(DATABASE_NOW, TIME)
+        columns, now = self.table.c, literal_column(self.now, TIME)
         made: dict[str, Any] = {}
         for column, how in shape:
             if how == "value":
@@ -152,18 +156,18 @@ class Mapper(Generic[RecordT]):
             elif how == "now":
                 made[column] = now
             elif how == "delay":
-                made[column] = type_coerce(now + bindparam(f"new_{column}", type_=Interval()), TIME)
+                made[column] = type_coerce(now + bindparam(f"new_{column}", type_=DELAY), TIME)
             else:
-                made[column] = columns[how]
+                made[column] = -columns[how[1:]] if how[0] == "-" else columns[how]
         return made
 
 
-def mappers(tables: Tables) -> Mapping[type[Record], Mapper[Any]]:
-    """The mappers of all records."""
-    return {kind: _mapper(kind, table) for kind, table in tables.records.items()}
+def mappers(tables: Tables, now: str) -> Mapping[type[Record], Mapper[Any]]:
+    """The mappers of all records; `now` is the database's own present, as SQL."""
+    return {kind: _mapper(kind, table, now) for kind, table in tables.records.items()}
 
 
-def _mapper(kind: type[RecordT], table: Table) -> Mapper[RecordT]:
+def _mapper(kind: type[RecordT], table: Table, now: str) -> Mapper[RecordT]:
     known = attributes(kind)
     columns = tuple(table.c[attribute.column] for attribute in known.values())
     return Mapper(
@@ -175,4 +179,5 @@ def _mapper(kind: type[RecordT], table: Table) -> Mapper[RecordT]:
         selecting=select(*columns),
         updating=update(table).returning(*columns),
         enums=tuple((a.name, {None: None, **{m.value: m for m in a.enum}}) for a in known.values() if a.enum),
+        now=now,
     )

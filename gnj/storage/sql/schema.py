@@ -18,7 +18,8 @@ from sqlalchemy import Boolean, Column, Computed, Identity, Index, Integer, Meta
 
 from gnj.queue.errors import InvalidInput
 from gnj.queue.model import RECORDS, Attribute, Job, Kind, Record, attributes
-from gnj.storage.sql.columns import FLOAT, ID, JSON, KEY, TEXT, TIME
+from gnj.storage.sql import schema_mysql
+from gnj.storage.sql.columns import FLOAT, ID, JSON, KEY, TEXT, TIME, WORD
 
 DEFAULT_PREFIX = "gnj_"
 
@@ -65,6 +66,8 @@ class Tables:
     event: Table
     listener: Table
     token: Table
+    bucket: Table | None
+    """Locks of MySQL's."""
 
     def of(self, kind: type[Record]) -> Table:
         """The table of a record."""
@@ -72,7 +75,8 @@ class Tables:
 
     def name(self, table: Table) -> str:
         """A table's name as hand-written SQL has it."""
-        return f'"{table.name}"' if self.schema is None else f'"{self.schema}"."{table.name}"'
+        mark = '"' if self.bucket is None else "`"
+        return ".".join(f"{mark}{name}{mark}" for name in (self.schema, table.name) if name is not None)
 
     @property
     def ready_index(self) -> str:
@@ -90,9 +94,10 @@ class Tables:
         return f"{self.prefix}alembic_version"
 
 
-def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None) -> Tables:
+def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bool = False) -> Tables:
     """The tables with names that begin with `prefix`, in `schema` (None: where the connection looks first).
 
+    `keyed`: those of MySQL, with generated columns in the place of partial indexes (`schema_mysql`).
     Raises `InvalidInput` where these are no plain names, or too long for what is made of them.
     """
     if not _PREFIX.fullmatch(prefix):
@@ -103,14 +108,16 @@ def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None) -> Tables:
 
     def table(name: str, *columns: Column[Any], busy: bool = False) -> Table:
         options: dict[str, Any] = {"postgresql_with": _BUSY} if busy else {}
+        options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
         return Table(f"{prefix}{name}", metadata, *columns, sqlite_autoincrement=True, **options)
 
+    keys = schema_mysql.keys(READY, DUE, CLAIMED) if keyed else {"job": [_ready()]}
     named = {
-        name: table(name, *_columns(kind), *([_ready()] if kind is Job else ()), busy=kind is Job)
+        name: table(name, *_columns(kind, keyed=keyed), *keys.get(name, ()), busy=kind is Job)
         for name, kind in RECORDS.items()
     }
-    own = {name: table(name, *columns) for name, columns in _own_columns().items()}
-    _index(named | own)
+    own = {name: table(name, *columns, *keys.get(name, ())) for name, columns in _own_columns(keyed=keyed).items()}
+    _index(named | own, keyed=keyed)
     return Tables(
         metadata=metadata,
         prefix=prefix,
@@ -118,41 +125,46 @@ def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None) -> Tables:
         records=MappingProxyType({kind: named[name] for name, kind in RECORDS.items()}),
         job=named["job"],
         hold=named["hold"],
+        bucket=table("bucket", *schema_mysql.bucket_columns()) if keyed else None,
         **own,
     )
 
 
-def _columns(kind: type[Record]) -> list[Column[Any]]:
+def _columns(kind: type[Record], *, keyed: bool) -> list[Column[Any]]:
     defaults = {f.name: f.default for f in fields(kind) if f.default not in (MISSING, None)}
-    return [_id() if a.name == "id" else _column(a, defaults.get(a.name)) for a in attributes(kind).values()]
+    known = attributes(kind).values()
+    return [_id() if a.name == "id" else _column(a, defaults.get(a.name), keyed=keyed) for a in known]
 
 
-def _column(attribute: Attribute, default: Any) -> Column[Any]:
+def _column(attribute: Attribute, default: Any, *, keyed: bool) -> Column[Any]:
     if isinstance(default, Enum):
         default = default.value
     server_default: Any
     if isinstance(default, bool):
         server_default = sql.true() if default else sql.false()
     elif default is not None:
-        server_default = text(f"'{default}'" if isinstance(default, str) else str(default))
+        # a long text's default is an expression to MySQL, in parentheses
+        quoted = "('{}')" if keyed and attribute.enum is None else "'{}'"
+        server_default = text(quoted.format(default) if isinstance(default, str) else str(default))
     else:
         server_default = None
-    return Column(attribute.column, _KINDS[attribute.kind], nullable=attribute.nullable, server_default=server_default)
+    type = WORD if attribute.enum is not None else _KINDS[attribute.kind]
+    return Column(attribute.column, type, nullable=attribute.nullable, server_default=server_default)
 
 
 def _id() -> Column[Any]:
     return Column("id", KEY, Identity(always=True), primary_key=True)
 
 
-def _tenant() -> Column[Any]:
-    return _column(attributes(Job)["tenant"], "")
+def _tenant(*, keyed: bool) -> Column[Any]:
+    return _column(attributes(Job)["tenant"], "", keyed=keyed)
 
 
 def _ready() -> Column[Any]:
     return Column("ready", Boolean(), Computed(READY, persisted=True))
 
 
-def _own_columns() -> dict[str, list[Column[Any]]]:
+def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
     """The tables without a record: workers and schedules, the outbox and who reads it, tokens."""
 
     def some(type: Any, names: str, *, nullable: bool = True) -> list[Column[Any]]:
@@ -163,12 +175,12 @@ def _own_columns() -> dict[str, list[Column[Any]]]:
 
     return {
         "worker": [
-            *(_id(), _tenant(), *must(TEXT, "worker_id"), *some(TEXT, "worker_type host version")),
+            *(_id(), _tenant(keyed=keyed), *must(TEXT, "worker_id"), *some(TEXT, "worker_type host version")),
             *(*some(ID, "process_id slots busy"), *some(JSON, "types info")),
             *(*must(TIME, "started_at seen_at"), *some(TIME, "stopped_at")),
         ],
         "schedule": [
-            *(_id(), _tenant(), *must(TEXT, "name kind"), *some(TEXT, "cron time_zone missed")),
+            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name kind"), *some(TEXT, "cron time_zone missed")),
             *(*some(ID, "every_ms runs max_runs last_job_id"), *must(JSON, "template"), *some(JSON, "options")),
             *must(Boolean(), "paused may_overlap"),
             *(*some(TIME, "begins_at ends_at next_at last_at"), *must(TIME, "created_at updated_at")),
@@ -179,27 +191,31 @@ def _own_columns() -> dict[str, list[Column[Any]]]:
             *must(TIME, "created_at"),
         ],
         "event": [
-            *(_id(), _tenant(), *must(TEXT, "name kind"), *must(ID, "row_id"), *some(ID, "transaction_id")),
+            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name kind"), *must(ID, "row_id"), *some(ID, "transaction_id")),
             *(*some(JSON, "data"), *must(TIME, "created_at")),
         ],
         "listener": [*(_id(), *must(TEXT, "wants"), *some(TEXT, "name"), *must(TIME, "created_at expires_at"))],
         "token": [
-            *(_id(), _tenant(), *must(TEXT, "name hash"), *must(JSON, "scopes")),
+            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name hash"), *must(JSON, "scopes")),
             *(*must(TIME, "created_at"), *some(TIME, "expires_at last_used_at deleted_at")),
         ],
     }
 
 
-def _index(tables: Mapping[str, Table]) -> None:
+def _index(tables: Mapping[str, Table], *, keyed: bool) -> None:
     def index(table: str, name: str, columns: str, where: str | None = None, *, unique: bool = False) -> None:
         condition = None if where is None else text(where)
         c = tables[table].c
+        columns = schema_mysql.INDEXES.get((table, name), columns) if keyed else columns
+        lengths = {column: n for column, n in schema_mysql.PREFIXES.items() if column in columns.split()}
         Index(
             f"{tables[table].name}_{name}_idx",
             *(c[column.removesuffix("-")].desc() if column.endswith("-") else c[column] for column in columns.split()),
             unique=unique,
             postgresql_where=condition,
             sqlite_where=condition,
+            mysql_length=lengths,
+            mariadb_length=lengths,
         )
 
     live = "deleted_at IS NULL"
@@ -217,8 +233,10 @@ def _index(tables: Mapping[str, Table]) -> None:
     index("job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
     index("job_attempt", "job", "job_id attempt")
     index("batch", "status", "status id")
+    index("batch", "updated", "updated_at")
     index("batch", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
     index("pipeline", "status", "status id")
+    index("pipeline", "updated", "updated_at")
     index("pipeline_step", "pipeline", "pipeline_id index id")
     index("hold", "type", "tenant type", live, unique=True)
     index("worker", "worker_id", "tenant worker_id", unique=True)
@@ -228,4 +246,5 @@ def _index(tables: Mapping[str, Table]) -> None:
     index("schedule_tick", "tick", "schedule_id tick_at", unique=True)
     index("event", "row", "kind row_id")
     index("listener", "expires", "expires_at")
+    index("worker_monitoring", "created", "created_at")
     index("token", "hash", "hash", unique=True)

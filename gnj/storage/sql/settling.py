@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import bindparam
+from sqlalchemy import ColumnElement
 
 from gnj.queue.clock import After
 from gnj.queue.model import Job, Kind, attributes
 from gnj.queue.states import JOB_CLAIMED, Same
 from gnj.queue.storage import Changes, Settlement
-from gnj.storage.sql.columns import ID, JSON
+from gnj.storage.sql.dialect import Write
 from gnj.storage.sql.rows import Mapper
 
 if TYPE_CHECKING:
     from gnj.storage.sql.transaction import SqlRows
 
-_TOKEN: Final[Mapping[str, Any]] = {"id": ID, "attempt": ID}
 _JSON_NAMES: Final = frozenset(name for name, a in attributes(Job).items() if a.kind is Kind.JSON)
 
 
@@ -51,16 +50,12 @@ def renew(rows: SqlRows, claims: Sequence[tuple[int, int]], lease: float) -> lis
     mapper: Mapper[Job] = rows.mappers[Job]
     shape, parameters = mapper.shaped({"lease_expires_at": After(lease)}, rows.present())
 
-    def build() -> Any:
-        job, given = mapper.table.c, rows.dialect.given(_TOKEN)
-        statement = mapper.updating.values(mapper.assignments(shape)).where(job.deleted_at.is_(None))
-        holds = rows.has_status(Job, JOB_CLAIMED)
-        return statement.where(job.id == given["id"], job.attempt == given["attempt"], holds)
+    def holding() -> list[ColumnElement[bool]]:
+        return [rows.live(mapper), rows.has_status(Job, JOB_CLAIMED)]
 
-    # in the order of their ids, which is that in which the rows are found and locked: crosswise, that is a deadlock
-    parameters |= rows.dialect.rows(_TOKEN, sorted(set(claims)))
-    done = rows.run(rows.prepared(("renew", shape), build), parameters)
-    renewed = {(j.id, j.attempt): j for j in mapper.records(done)}
+    ids, attempts = zip(*dict.fromkeys(claims), strict=True)
+    write = Write(mapper, "renew", shape, parameters, holding, ids, attempts)
+    renewed = {(j.id, j.attempt): j for j in mapper.records(rows.dialect.write(rows, write))}
     return [renewed.get((id, attempt)) for id, attempt in claims]
 
 
@@ -79,29 +74,22 @@ def _json(changes: Changes) -> list[str]:
 def _settle_alike(rows: SqlRows, settlements: Sequence[Settlement]) -> dict[int, Job]:
     mapper: Mapper[Job] = rows.mappers[Job]
     one, many, present = settlements[0], len(settlements) > 1, rows.present()
-    fenced = one.attempt is not None
     json = _json(one.changes)
-    types: Mapping[str, Any] = {**_TOKEN, **{attributes(Job)[name].column: JSON for name in json}}
     common = {name: value for name, value in one.changes.items() if not many or name not in json}
     shape, parameters = mapper.changed(common, present)
 
-    def build() -> Any:
-        job = mapper.table.c
-        of = rows.dialect.given(types) if many else {name: bindparam(f"of_{name}", type_=ID) for name in _TOKEN}
-        values = mapper.assignments(shape) | {name: value for name, value in of.items() if name not in _TOKEN}
-        statement = mapper.updating.values(values).where(job.id == of["id"], rows.has_status(Job, one.frm))
-        statement = statement.where(job.attempt == of["attempt"]) if fenced else statement
-        statement = statement.where(job.lease_expires_at <= present.now()) if one.expired else statement
-        return statement.where(job.deleted_at.is_(None))
+    def expected() -> list[ColumnElement[bool]]:
+        conditions = [rows.live(mapper), rows.has_status(Job, one.frm)]
+        return [*conditions, mapper.table.c.lease_expires_at <= present.now()] if one.expired else conditions
 
-    if many:
-        ordered = sorted(settlements, key=lambda settlement: settlement.id)  # as in `renew`
-        parameters |= rows.dialect.rows(
-            types, [(s.id, s.attempt or 0, *(s.changes[name] for name in json)) for s in ordered]
-        )
-    else:
-        parameters |= {"of_id": one.id, **({"of_attempt": one.attempt} if fenced else {})}
-    if one.expired:
-        parameters |= present.parameters()
-    key = ("settle", shape, tuple(types) if many else None, frozenset(one.frm), fenced, one.expired)
-    return {j.id: j for j in mapper.records(rows.run(rows.prepared(key, build), parameters))}
+    write = Write(
+        mapper,
+        ("settle", frozenset(one.frm), one.expired),
+        shape,
+        parameters | (present.parameters() if one.expired else {}),
+        expected,
+        [s.id for s in settlements],
+        [s.attempt or 0 for s in settlements] if one.attempt is not None else None,
+        {attributes(Job)[name].column: [s.changes[name] for s in settlements] for name in json} if many else {},
+    )
+    return {j.id: j for j in mapper.records(rows.dialect.write(rows, write))}

@@ -1,4 +1,4 @@
-"""`SqlStorage`: the storage protocol over SQLite and PostgreSQL."""
+"""`SqlStorage`: the storage protocol over SQLite, PostgreSQL and MySQL."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from gnj.storage.sql.transaction import SqlRows
 
 
 class SqlStorage(Storage):
-    """Keeps rows in SQLite or PostgreSQL. Threads may share it.
+    """Keeps rows in SQLite, PostgreSQL, MySQL or MariaDB. Threads may share it.
 
     Args:
-        database: A URL (`sqlite:///file.db`, `sqlite://`, `postgresql://…`) or a SQLAlchemy engine of the host's, which is
+        database: A URL (`sqlite:///file.db`, `sqlite://`, `postgresql://…`, `mysql://…`) or a SQLAlchemy engine of the host's, which is
             left as it is: no listeners, no settings, never disposed of.
         prefix: How the names of all tables begin.
         schema: The PostgreSQL schema the tables are in; None: where the connection looks first.
@@ -49,12 +49,16 @@ class SqlStorage(Storage):
         self._own = not isinstance(database, Engine)
         self.engine = database if isinstance(database, Engine) else make_engine(database, pool_size)
         if self.engine.dialect.name not in DIALECTS:
-            raise InvalidInput(f"gnj does not know {self.engine.dialect.name} databases: SQLite and PostgreSQL work")
+            raise InvalidInput(
+                f"gnj does not know {self.engine.dialect.name} databases: SQLite, PostgreSQL and MySQL work"
+            )
         self.dialect = DIALECTS[self.engine.dialect.name]
         if schema is not None and self.dialect.name == "sqlite":
             raise InvalidInput("SQLite has no schemas: use a prefix, or another file")
-        self.tables = tables(prefix, schema)
-        self._mappers = mappers(self.tables)
+        if schema is not None and self.dialect.name == "mysql":
+            raise InvalidInput("MySQL has no schemas: use a prefix, or another database")
+        self.tables = tables(prefix, schema, keyed=self.dialect.keyed)
+        self._mappers = mappers(self.tables, self.dialect.now)
         self._statements: dict[Hashable, Any] = {}
         self.clock = clock if clock is not None or self.dialect.has_clock else system_clock
         shared = isinstance(self.engine.pool, StaticPool)
@@ -90,7 +94,7 @@ class SqlStorage(Storage):
             connection = connection.connection()
         if not isinstance(connection, Connection):
             raise InvalidInput(f"a SQLAlchemy Connection or Session is needed, not {type(connection).__name__}")
-        if connection.dialect.name != self.dialect.name:
+        if DIALECTS.get(connection.dialect.name) is not self.dialect:
             raise InvalidInput(f"the connection is to {connection.dialect.name}, the queue is in {self.dialect.name}")
         return nullcontext(self._rows(connection))
 
@@ -149,14 +153,14 @@ class SqlStorage(Storage):
         been done yet, a new one is tried.
         """
         try:
-            return self._begun_once(write=write)
+            return self._begun_on(self.engine.connect(), write=write)
         except DBAPIError as error:
-            if not error.connection_invalidated:
+            # what was raised where there is no connection yet, connecting again would wait for once more
+            if not error.connection_invalidated or error.statement is None:
                 raise
-        return self._begun_once(write=write)
+        return self._begun_on(self.engine.connect(), write=write)
 
-    def _begun_once(self, *, write: bool) -> Connection:
-        connection = self.engine.connect()
+    def _begun_on(self, connection: Connection, *, write: bool) -> Connection:
         try:
             self.dialect.begin(connection, write=write)
         except BaseException:
@@ -167,5 +171,6 @@ class SqlStorage(Storage):
 
 _CAPABILITIES: Final = {
     "postgresql": frozenset({"durable", "processes", "concurrent_claims", "notify", "connections"}),
+    "mysql": frozenset({"durable", "processes", "concurrent_claims", "connections"}),
     "sqlite": frozenset({"embedded", "durable", "processes", "connections"}),
 }

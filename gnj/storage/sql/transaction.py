@@ -15,32 +15,25 @@ from sqlalchemy import (
     bindparam,
     false,
     func,
-    insert,
     literal_column,
     or_,
     select,
-    text,
     true,
-    update,
 )
 
 from gnj.queue.clock import After, Clock
-from gnj.queue.model import Hold, Job, Record, RecordT
-from gnj.queue.storage import ALL, Changes, Rows, Select, Settlement
+from gnj.queue.model import BELONGS, Hold, Job, Record, RecordT
+from gnj.queue.storage import ALL, Bucket, Changes, Rows, Select, Settlement
 from gnj.queue.where import EVERYTHING, Condition
-from gnj.storage.sql import notify_postgresql, settling
+from gnj.storage.sql import notify_postgresql, pruning, settling, tally
 from gnj.storage.sql.columns import ID, TEXT
-from gnj.storage.sql.dialects import Dialect
+from gnj.storage.sql.dialect import UNIQUE_HOLD, UNIQUE_ID, Dialect, Unique, Write
 from gnj.storage.sql.faults import faults
 from gnj.storage.sql.rows import Mapper, Present
-from gnj.storage.sql.schema import CLAIMED, Tables
+from gnj.storage.sql.schema import Tables
 
-PROMOTED: Final = 1_000
-"""Due jobs that one claim makes ready at most: some 25 ms of work. What is left over waits for the next claim."""
 STATEMENTS: Final = 500
 """Statements kept at most: claims alone have one for each limit."""
-SPARE: Final = 8
-"""Candidates looked up beyond the limit, for those that others have locked."""
 
 
 class SqlRows(Rows):
@@ -77,7 +70,7 @@ class SqlRows(Rows):
 
     def present(self) -> Present:
         """The present for one statement."""
-        return Present(None if self.clock is None else self.clock())
+        return Present(None if self.clock is None else self.clock(), self.dialect.now)
 
     def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """Executes a statement: the one way to the database."""
@@ -106,7 +99,7 @@ class SqlRows(Rows):
 
         def build() -> Any:
             of_tenant = mapper.table.c.tenant == bindparam("of_tenant", type_=TEXT)
-            statement = mapper.selecting.where(mapper.table.c.id == bindparam("of_id", type_=ID), self._live(mapper))
+            statement = mapper.selecting.where(mapper.table.c.id == bindparam("of_id", type_=ID), self.live(mapper))
             statement = statement if tenant is None else statement.where(of_tenant)
             return statement.with_for_update() if lock else statement
 
@@ -123,20 +116,20 @@ class SqlRows(Rows):
         """See `Rows.count`."""
         mapper = self.mappers[kind]
         statement = select(func.count()).select_from(mapper.table)
-        found: int = self.run(statement.where(self._meets(mapper, where), self._live(mapper, tenant))).scalar_one()
+        found: int = self.run(statement.where(self.meets(mapper, where), self.live(mapper, tenant))).scalar_one()
         return found
 
     def exists(self, kind: type[Record], where: Condition) -> bool:
         """See `Rows.exists`."""
         mapper = self.mappers[kind]
-        inner = select(mapper.table.c.id).where(self._meets(mapper, where), self._live(mapper))
+        inner = select(mapper.table.c.id).where(self.meets(mapper, where), self.live(mapper))
         return bool(self.run(select(inner.exists())).scalar_one())
 
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         """See `Rows.insert`."""
         if kind is Hold:
             return [self._hold(row) for row in rows]  # type: ignore[misc]
-        return self._inserted(self.mappers[kind], insert(self.tables.of(kind)), rows)
+        return self._inserted(self.mappers[kind], rows)
 
     def insert_jobs(self, rows: Sequence[Changes]) -> list[tuple[Job, bool]]:
         """See `Rows.insert_jobs`."""
@@ -146,9 +139,9 @@ class SqlRows(Rows):
         leader = [places.setdefault(i if key is None else key, i) for i, key in enumerate(keys)]
         done: dict[int, tuple[Job, bool]] = {}
         missing = sorted(places.values())
+        again = False
         while missing:
-            self.dialect.order_keys(self.connection, {key for place in missing if (key := keys[place]) is not None})
-            stored = self._inserted(self.mappers[Job], self._new_jobs, [rows[place] for place in missing])
+            stored = self._inserted(self.mappers[Job], [rows[place] for place in missing], UNIQUE_ID)
             keyed = {(job.tenant, job.unique_id): job for job in stored if job.unique_id is not None}
             others = iter([job for job in stored if job.unique_id is None])
             for place in missing:
@@ -156,10 +149,10 @@ class SqlRows(Rows):
                 job = next(others) if key is None else keyed.get(key)
                 if job is not None:
                     done[place] = (job, True)
-            taken = self._with_unique_ids({keys[place] for place in missing if place not in done})
+            taken = self._with_unique_ids([key for i in missing if i not in done and (key := keys[i])], again=again)
             done |= {place: (taken[keys[place]], False) for place in missing if keys[place] in taken}
             # whoever had the key may have given it up between the two statements: then once more
-            missing = [place for place in missing if place not in done]
+            missing, again = [place for place in missing if place not in done], True
         return [done[i] if leader[i] == i else (done[leader[i]][0], False) for i in range(len(rows))]
 
     def edit(self, kind: type[RecordT], ids: Sequence[int], changes: Changes) -> list[RecordT]:
@@ -177,10 +170,8 @@ class SqlRows(Rows):
         """See `Rows.move_all`."""
         mapper = self.mappers[kind]
         shape, parameters = mapper.changed(changes, self.present())
-        statement = update(mapper.table).values(mapper.assignments(shape))
-        condition = and_(self._meets(mapper, where), self._live(mapper), self.has_status(kind, frm))
-        moved: int = self.run(statement.where(condition), parameters).rowcount
-        return moved
+        condition = and_(self.meets(mapper, where), self.live(mapper), self.has_status(kind, frm))
+        return self.dialect.move_all(self, mapper, shape, parameters, condition)
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
         """See `Rows.settle`."""
@@ -204,65 +195,36 @@ class SqlRows(Rows):
         if not types or limit < 1:
             return []
         changes = {**changes, "lease": lease, "lease_expires_at": After(lease)}
-        # One statement where nothing is due, which is nearly always so; what is due is made ready first.
-        claimed = self._claim(types, tenants, limit, changes, unless_due=True)
-        if not claimed:
-            self.promote(PROMOTED)
-            claimed = self._claim(types, tenants, limit, changes, unless_due=False)
+        claimed = self.dialect.claim(self, types, limit, changes, tenants)
         return sorted(claimed, key=lambda job: (-job.priority, job.position, job.id))
-
-    def _claim(
-        self, types: Sequence[str], tenants: Sequence[str] | None, limit: int, changes: Changes, *, unless_due: bool
-    ) -> list[Job]:
-        mapper: Mapper[Job] = self.mappers[Job]
-        claims, present = self.dialect.claims, self.present()
-        shape, written = mapper.changed(changes, present)
-        asked = claims.parameters(types, tenants)
-        parts = {"one": len(types) == 1, "filtered": tenants is not None}
-        claimed: list[Job] = []
-        fetch = limit + SPARE
-        while True:
-            wanted = limit - len(claimed)
-
-            def build(wanted: int = wanted, fetch: int = fetch) -> Any:
-                sql = claims.claimable(self.tables, **parts, limit=wanted, fetch=fetch, unless_due=unless_due)
-                ids = claims.bound(present.clause(sql), **parts)
-                values = mapper.assignments(shape) | {"attempt": mapper.table.c.attempt + 1}
-                return mapper.updating.values(values).where(self.dialect.among(mapper.table.c.id, ids))
-
-            key = ("claim", shape, *parts.values(), wanted, fetch, unless_due)
-            parameters = written | asked | (present.parameters() if unless_due else {})
-            taken = mapper.records(self.run(self.prepared(key, build), parameters))
-            claimed += taken
-            enough = len(claimed) >= limit or len(types) == 1 or not self.dialect.skips_locked
-            if enough or (unless_due and not taken):
-                return claimed
-            # Short: unless all there is was looked at, look further. What others have locked is still counted here.
-            left = claims.bound(text(claims.candidates(self.tables, fetch=fetch, filtered=parts["filtered"])), **parts)
-            if self.run(left, asked).scalar_one() + len(claimed) < fetch:
-                return claimed
-            fetch *= 8
 
     def promote(self, limit: int) -> int:
         """See `Rows.promote`."""
-        present = self.present()
-
-        def build() -> Any:
-            job = self.tables.job
-            ids = present.clause(self.dialect.claims.due(self.tables, limit))
-            return update(job).values(due_at=None).where(self.dialect.among(job.c.id, ids))
-
-        made: int = self.run(self.prepared(("promote", limit), build), present.parameters()).rowcount
-        return made
+        return self.dialect.promote(self, limit)
 
     def lost(self, limit: int) -> list[Job]:
         """See `Rows.lost`."""
         mapper: Mapper[Job] = self.mappers[Job]
         present = self.present()
-        expires = mapper.table.c.lease_expires_at
-        statement = mapper.selecting.where(text(CLAIMED), expires <= present.now())
+        expires, claimed = self.dialect.lease_ends(self.tables)
+        statement = mapper.selecting.where(*claimed, expires <= present.now())
         statement = statement.order_by(expires, mapper.table.c.id).limit(limit)
         return mapper.records(self.run(statement, present.parameters()))
+
+    def tally(
+        self,
+        kind: type[Record],
+        by: Sequence[str | Bucket],
+        where: Condition = EVERYTHING,
+        *,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        """See `Rows.tally`."""
+        return tally.tally(self, kind, by, where, tenant)
+
+    def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
+        """See `Rows.prune`."""
+        return pruning.prune(self, limit, deleted=deleted, ended=ended)
 
     def signal(self) -> None:
         """See `Rows.signal`."""
@@ -278,63 +240,43 @@ class SqlRows(Rows):
         mapper: Mapper[RecordT] = self.mappers[kind]
         shape, parameters = mapper.changed(changes, self.present())
 
-        def build() -> Any:
-            statement = mapper.updating.values(mapper.assignments(shape))
-            statement = statement.where(self.dialect.of_ids(mapper.table.c.id), self._live(mapper))
-            return statement if frm is None else statement.where(self.has_status(kind, frm))
+        def expected() -> list[ColumnElement[bool]]:
+            return [self.live(mapper)] if frm is None else [self.live(mapper), self.has_status(kind, frm)]
 
-        statement = self.prepared(("write", kind, shape, frm), build)
-        return mapper.by_id(self.run(statement, {**parameters, "of_ids": self.dialect.ids(ids)}))
+        write = Write(mapper, ("write", kind, frm), shape, parameters, expected, sorted(set(ids)))
+        return mapper.by_id(self.dialect.write(self, write))
 
-    def _inserted(self, mapper: Mapper[RecordT], statement: Any, rows: Sequence[Changes]) -> list[RecordT]:
-        """Stores rows with `statement`, always the same one for a kind; those that were stored, by id."""
-        if not rows:
-            return []
-        columns, present = mapper.inserted(rows), self.present()
-        if len(rows) == 1:
-            shape, parameters = mapper.shaped({name: values[0] for name, values in columns.items()}, present)
+    def _inserted(
+        self, mapper: Mapper[RecordT], rows: Sequence[Changes], unless: Unique | None = None
+    ) -> list[RecordT]:
+        """Stores rows, but those whose key `unless` another row has; those that were stored, by id."""
+        return self.dialect.insert(self, mapper, rows, unless) if rows else []
 
-            def build() -> Any:
-                return statement.values(mapper.assignments(shape)).returning(*mapper.columns)
-
-            return mapper.records(self.run(self.prepared(("insert", mapper.kind, shape), build), parameters))
-        with faults():
-            stored = self.dialect.insert_many(
-                self.connection, statement.returning(*mapper.columns), mapper, columns, present
-            )
-        return mapper.by_id(stored)
-
-    @property
-    def _new_jobs(self) -> Any:
-        live = "job_unique_id IS NOT NULL AND deleted_at IS NULL"
-        return self.dialect.insert_ignoring(self.tables.job, ["tenant", "job_unique_id"], live)
-
-    def _with_unique_ids(self, keys: Collection[Any]) -> dict[Any, Job]:
-        """The jobs that have these (tenant, unique id)."""
+    def _with_unique_ids(self, keys: Collection[tuple[str, str]], *, again: bool) -> dict[Any, Job]:
+        """The jobs that have these (tenant, unique id); looked for `again`, since others did not let them be stored."""
         mapper: Mapper[Job] = self.mappers[Job]
-        by_tenant: dict[str, list[str]] = {}
-        for tenant, key in keys:
-            by_tenant.setdefault(tenant, []).append(key)
         found: dict[Any, Job] = {}
-        for tenant, ids in by_tenant.items():
-            one_of = self.dialect.translator.one_of(mapper.table.c.job_unique_id, ids, TEXT)
-            jobs = mapper.records(self.run(mapper.selecting.where(one_of, self._live(mapper, tenant))))
-            found |= {(tenant, job.unique_id): job for job in jobs}
+        for condition in self.dialect.having(mapper, UNIQUE_ID, keys) if keys else ():
+            statement = mapper.selecting.where(condition)
+            statement = statement.with_for_update(read=True) if again and self.dialect.reads_old else statement
+            found |= {(job.tenant, job.unique_id): job for job in mapper.records(self.run(statement))}
         return found
 
     def _hold(self, row: Changes) -> Hold:
         """The hold, new or there already."""
         mapper: Mapper[Hold] = self.mappers[Hold]
-        new = self.dialect.insert_ignoring(mapper.table, ["tenant", "type"], "deleted_at IS NULL")
-        there = mapper.selecting.where(mapper.table.c.type == row["type"], self._live(mapper, row.get("tenant", "")))
+        key = row.get("tenant", ""), row["type"]
+        (condition,) = self.dialect.having(mapper, UNIQUE_HOLD, [key])
+        there = mapper.selecting.where(condition)
         while True:
-            found = self._inserted(mapper, new, [row]) or mapper.records(self.run(there))
+            found = self._inserted(mapper, [row], UNIQUE_HOLD) or mapper.records(self.run(there))
             if found:  # else it was released in between
                 return found[0]
+            there = there.with_for_update(read=True) if self.dialect.reads_old else there
 
     def _found(self, mapper: Mapper[Any], wanted: Select, tenant: str | None) -> Any:
-        condition = and_(self._meets(mapper, wanted.where), self._live(mapper, tenant, deleted=wanted.deleted))
-        order = [*(self._ordered(mapper.column(name), descending=descending) for name, descending in wanted.order)]
+        condition = and_(self.meets(mapper, wanted.where), self.live(mapper, tenant, deleted=wanted.deleted))
+        order = [t for name, d in wanted.order for t in self.dialect.ordered(self._key(mapper, name), descending=d)]
         order.append(mapper.table.c.id.asc())
         if wanted.per is None:
             statement = mapper.selecting.where(condition).order_by(*order).limit(wanted.limit)
@@ -346,15 +288,21 @@ class SqlRows(Rows):
         statement = statement.where(ranked.c.place_in_group > wanted.offset)
         if wanted.limit is not None:
             statement = statement.where(ranked.c.place_in_group <= wanted.offset + wanted.limit)
-        return statement.order_by(self._ordered(ranked.c[group.name], descending=False), ranked.c.place_in_group)
+        groups = self.dialect.ordered(ranked.c[group.name], descending=False)
+        return statement.order_by(*groups, ranked.c.place_in_group)
 
-    def _ordered(self, column: Any, *, descending: bool) -> Any:
-        order = column.desc() if descending else column.asc()
-        if not self.dialect.nulls_first or not column.nullable:
-            return order  # PostgreSQL has nulls last when ascending by itself; a word too many can keep an index out
-        return order.nulls_first() if descending else order.nulls_last()
+    def _key(self, mapper: Mapper[Any], name: str) -> Any:
+        """The column of an attribute, or that of a row that this one belongs to, as a subquery."""
+        association, dot, attribute = name.rpartition(".")
+        if not dot:
+            return mapper.column(name)
+        via, kind = BELONGS[mapper.kind][association]
+        parent = self.tables.of(kind).alias()
+        wanted = select(parent.c[self.mappers[kind].attributes[attribute].column])
+        return wanted.where(parent.c.id == mapper.column(via), parent.c.deleted_at.is_(None)).scalar_subquery()
 
-    def _meets(self, mapper: Mapper[Any], where: Condition) -> ColumnElement[bool]:
+    def meets(self, mapper: Mapper[Any], where: Condition) -> ColumnElement[bool]:
+        """Whether a row meets a condition."""
         return self.dialect.translator.condition(where, mapper.column)
 
     def has_status(self, kind: type[Record], frm: Collection[Any]) -> ColumnElement[bool]:
@@ -370,7 +318,8 @@ class SqlRows(Rows):
         return or_(status.is_(None), one_of) if None in frm else one_of
 
     @staticmethod
-    def _live(mapper: Mapper[Any], tenant: str | None = None, *, deleted: bool = False) -> ColumnElement[bool]:
+    def live(mapper: Mapper[Any], tenant: str | None = None, *, deleted: bool = False) -> ColumnElement[bool]:
+        """Whether a row is there, for that tenant (None: for any)."""
         columns = mapper.table.c
         return and_(
             true() if deleted else columns.deleted_at.is_(None), true() if tenant is None else columns.tenant == tenant

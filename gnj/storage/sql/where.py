@@ -1,6 +1,6 @@
 """Conditions as SQL. `gnj.queue.where.matches` is the oracle: the rows found are those for which it says True.
 
-Both databases share SQL's three-valued logic, so And, Or and Not are themselves; what differs is how a value inside JSON is
+All databases share SQL's three-valued logic, so And, Or and Not are themselves; what differs is how a value inside JSON is
 reached, and what compares like Python. A comparison with a value of another JSON type is unknown: a CASE without ELSE, which
 also keeps a cast from being tried on what it would fail on.
 """
@@ -102,7 +102,7 @@ class Translator(ABC):
         type = _TYPES[tree.attribute.kind]
         if tree.op == "in":
             return self._one_of(target, tree.value, type)
-        return _compared(tree.op, target, literal(plain(tree.value), type))
+        return compared(tree.op, target, literal(plain(tree.value), type))
 
     @staticmethod
     def _truth(target: ColumnElement[Any], value: Any) -> Bool:
@@ -127,23 +127,27 @@ class Translator(ABC):
             case((not_(node.null), false())),
             *(self._typed(node, "eq", value) for value in set(truths)),
             *([case((node.is_text, self.one_of(node.text, texts, TEXT)))] if texts else []),
-            *([case((node.is_number, self.one_of_numbers(node.number, numbers)))] if numbers else []),
+            *([case((node.is_number, self.one_of_numbers(node, numbers)))] if numbers else []),
         )
 
     def _typed(self, node: Node, op: str, value: Any) -> Bool:
         if isinstance(value, bool):
             return case((node.is_bool, self._truth(node.truth, value)))
         if isinstance(value, str):
-            return case((node.is_text, _compared(op, node.text, literal(value, TEXT))))
-        return case((node.is_number, _compared(op, node.number, self.number(value))))
+            return case((node.is_text, compared(op, node.text, literal(value, TEXT))))
+        return case((node.is_number, self.compare_number(node, op, value)))
 
     @abstractmethod
     def one_of(self, target: ColumnElement[Any], values: Sequence[Any], type: Any) -> Bool:
         """Whether `target` is one of `values`, which are not empty; a None among them makes a "no" unknown."""
 
     @abstractmethod
-    def one_of_numbers(self, target: ColumnElement[Any], values: Sequence[float]) -> Bool:
-        """Likewise for what `Node.number` gives."""
+    def one_of_numbers(self, node: Node, values: Sequence[float]) -> Bool:
+        """Likewise for the number at a node."""
+
+    def compare_number(self, node: Node, op: str, value: float) -> Bool:
+        """How the number at a node compares with a value."""
+        return compared(op, node.number, self.number(value))
 
     @abstractmethod
     def number(self, value: float) -> ColumnElement[Any]:
@@ -178,10 +182,10 @@ class PostgresqlTranslator(Translator):
         """One array parameter: a list of 1,000 values neither makes a new statement nor 1,000 parameters."""
         return target == any_(literal(list(values), ARRAY(type)))
 
-    def one_of_numbers(self, target: ColumnElement[Any], values: Sequence[float]) -> Bool:
+    def one_of_numbers(self, node: Node, values: Sequence[float]) -> Bool:
         """As texts: a float parameter would round what numeric keeps."""
         texts = literal([number(value) for value in values], ARRAY(Text()))
-        return target == any_(cast(texts, ARRAY(Numeric())))
+        return node.number == any_(cast(texts, ARRAY(Numeric())))
 
     def number(self, value: float) -> ColumnElement[Any]:
         """As text, for the same reason."""
@@ -203,12 +207,12 @@ class PostgresqlTranslator(Translator):
                 value = func.jsonb_extract_path(value, *(literal(part, TEXT) for part in parts), type_=JSONB)
         kind = func.jsonb_typeof(value, type_=Text())
         return Node(
-            null=func.coalesce(kind, _word("null")) == _word("null"),
-            is_text=kind == _word("string"),
+            null=func.coalesce(kind, word("null")) == word("null"),
+            is_text=kind == word("string"),
             text=collate(value.op("#>>", return_type=Text())(literal_column("'{}'")), "C"),
-            is_number=kind == _word("number"),
+            is_number=kind == word("number"),
             number=cast(value, Numeric()),
-            is_bool=kind == _word("boolean"),
+            is_bool=kind == word("boolean"),
             truth=cast(value, Boolean()),
         )
 
@@ -229,9 +233,9 @@ class SqliteTranslator(Translator):
             return target.in_([literal(value, type) for value in values])
         return self._in_array(target, [_milliseconds(value) for value in values])
 
-    def one_of_numbers(self, target: ColumnElement[Any], values: Sequence[float]) -> Bool:
+    def one_of_numbers(self, node: Node, values: Sequence[float]) -> Bool:
         """In a JSON array, which reads its numbers as the document's were read."""
-        return self._in_array(target, values)
+        return self._in_array(node.number, values)
 
     @staticmethod
     def _in_array(target: ColumnElement[Any], values: Sequence[Any]) -> Bool:
@@ -273,13 +277,13 @@ class SqliteTranslator(Translator):
         kind = func.json_type(document, where, type_=Text())
         value = func.json_extract(document, where)
         return Node(
-            null=func.coalesce(kind, _word("null")) == _word("null"),
-            is_text=kind == _word("text"),
+            null=func.coalesce(kind, word("null")) == word("null"),
+            is_text=kind == word("text"),
             text=type_coerce(value, Text()),
-            is_number=kind.in_([_word("integer"), _word("real")]),
+            is_number=kind.in_([word("integer"), word("real")]),
             number=type_coerce(value, Numeric()),
-            is_bool=kind.in_([_word("true"), _word("false")]),
-            truth=kind == _word("true"),
+            is_bool=kind.in_([word("true"), word("false")]),
+            truth=kind == word("true"),
         )
 
 
@@ -295,7 +299,8 @@ def _globbed(part: str) -> str:
     return f"[{character}]" if character in "*?[" else character
 
 
-def _compared(op: str, one: ColumnElement[Any], other: ColumnElement[Any]) -> Bool:
+def compared(op: str, one: ColumnElement[Any], other: ColumnElement[Any]) -> Bool:
+    """eq, gt, gte, lt or lte of two."""
     result: Bool = _ORDER[op](one, other)
     return result
 
@@ -305,7 +310,8 @@ def _nothing(target: ColumnElement[Any]) -> Bool:
     return case((target.is_not(None), false()))
 
 
-def _word(text: str) -> ColumnElement[str]:
+def word(text: str) -> ColumnElement[str]:
+    """A word of the database's own, as it stands."""
     return literal_column(f"'{text}'", Text())
 
 

@@ -1,4 +1,4 @@
-"""`get`, `find`, `count` and `exists`: which rows are seen, and in which order."""
+"""`get`, `find`, `count`, `exists` and `tally`: which rows are seen, and in which order."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from gnj.queue.clock import NOW
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Pipeline, Record, Step
-from gnj.queue.states import JobStatus
-from gnj.queue.storage import ALL, Rows, Select, Storage
+from gnj.queue.model import Batch, Job, Pipeline, Record, Step
+from gnj.queue.states import BatchStatus, JobStatus
+from gnj.queue.storage import ALL, Bucket, Rows, Select, Storage
 from gnj.queue.where import EVERYTHING, And, Or, equal
 from gnj.testing.contracts.support import MINIMAL, PAST, Contract, names, put, put_many, snapshot
 
-KINDS = [Job, JobAttempt, Batch, Pipeline, Step, Hold]
+KINDS = list(MINIMAL)
 
 
 def ordered(storage: Storage, *order: tuple[str, bool], **select: Any) -> list[str | None]:
@@ -161,6 +161,52 @@ class ReadContract(Contract):
         assert ordered(storage, ("recoverable", True))[0] == "failed"
         assert ordered(storage, ("recoverable", False))[-1] == "failed"
 
+    def test_order_by_what_a_row_belongs_to(self, storage: Storage) -> None:
+        """By an attribute of that row; who belongs to none, or to one that is deleted, has a null there."""
+        batches = storage.insert(
+            Batch, [{"status": s} for s in (BatchStatus.SUCCESSFUL, BatchStatus.FAILED, None, BatchStatus.PLANNED)]
+        )
+        storage.edit(Batch, [batches[3].id], {"deleted_at": NOW})
+        put_many(storage, [{"name": n, "batch_id": b and b.id} for n, b in zip("abcde", [*batches, None], strict=True)])
+        assert ordered(storage, ("batch.status", False)) == ["b", "a", "c", "d", "e"]
+        assert ordered(storage, ("batch.status", True)) == ["c", "d", "e", "a", "b"]
+        assert ordered(storage, ("batch.id", True), ("name", False), limit=3) == ["d", "e", "c"]
+        assert ordered(storage, ("batch.status", False), per="type", limit=2) == ["b", "a"]
+        (pipeline,) = storage.insert(Pipeline, [{"name": "p"}])
+        steps = storage.insert(Step, [{"pipeline_id": 10**9}, {"pipeline_id": pipeline.id}])
+        assert storage.find(Step, Select(order=(("pipeline.name", False),))) == steps[::-1]
+
+    def test_tally(self, storage: Storage) -> None:
+        """A count for each combination of values there is, of what meets the condition, is the tenant's and not deleted."""
+        rows = [
+            ("a", "queued", "t"),
+            ("a", "queued", "t"),
+            ("a", "failed", "t"),
+            ("b", "queued", "u"),
+            ("b", "queued", "t"),
+        ]
+        jobs = put_many(storage, [{"type": n, "status": JobStatus(s), "tenant": t} for n, s, t in rows])
+        storage.edit(Job, [jobs[0].id], {"deleted_at": NOW})
+        queued, failed = JobStatus.QUEUED, JobStatus.FAILED
+        found = storage.tally(Job, ["type", "status"])
+        assert found == {("a", queued): 1, ("a", failed): 1, ("b", queued): 2}
+        assert all(isinstance(status, JobStatus) for _, status in found)
+        assert storage.tally(Job, ["status"], equal(Job, type="a"), tenant="t") == {(queued,): 1, (failed,): 1}
+        assert storage.tally(Job, ["batch_id"]) == {(None,): 4}
+        assert storage.tally(Job, ["type"], equal(Job, type="c")) == {}
+
+    def test_tally_by_periods(self, storage: Storage) -> None:
+        """Periods count from the epoch in UTC; a time on the edge of two belongs to the later one; null stays null."""
+        day = 86_400
+        midnight = PAST.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+        number = int(midnight.timestamp()) // day
+        moments = [midnight - timedelta(milliseconds=1), midnight, midnight + timedelta(hours=23), None]
+        put_many(storage, [{"ended_at": moment} for moment in moments])
+        assert storage.tally(Job, [Bucket("ended_at", day)]) == {(number - 1,): 1, (number,): 2, (None,): 1}
+        assert storage.tally(Job, ["type", Bucket("ended_at", 3600)], equal(Job, ended_at=midnight)) == {
+            ("mail", number * 24): 1
+        }
+
     def test_limit_and_offset(self, storage: Storage) -> None:
         """Count in the given order."""
         put_many(storage, [{"name": n} for n in "abcde"])
@@ -204,6 +250,7 @@ class ReadContract(Contract):
         storage.find(Job)
         storage.count(Job)
         storage.exists(Job, EVERYTHING)
+        storage.tally(Job, ["type"])
         storage.lost(10)
         storage.now()
         assert snapshot(storage) == before

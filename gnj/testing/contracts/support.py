@@ -14,7 +14,21 @@ import pytest
 
 from gnj.queue.clock import After
 from gnj.queue.errors import Conflict, StorageUnavailable
-from gnj.queue.model import RECORDS, Attribute, Batch, Hold, Job, JobAttempt, Kind, Pipeline, Record, Step, attributes
+from gnj.queue.model import (
+    RECORDS,
+    Attribute,
+    Batch,
+    Hold,
+    Hook,
+    Job,
+    JobAttempt,
+    Kind,
+    Monitoring,
+    Pipeline,
+    Record,
+    Step,
+    attributes,
+)
 from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.queue.storage import Select, Storage
 from gnj.testing.clock import FakeClock
@@ -40,6 +54,8 @@ MINIMAL: dict[type[Record], dict[str, Any]] = {
     Pipeline: {},
     Step: {"pipeline_id": 1},
     Hold: {"type": "mail"},
+    Monitoring: {"worker_id": "w", "worker_type": "t", "worker_status": "AVAILABLE"},
+    Hook: {"name": "alert", "wants": ["failed"], "expires_at": PAST},
 }
 """The least each record can be stored with."""
 

@@ -1,0 +1,45 @@
+"""What retries replace, what workers tell of themselves, durable hooks, and the indexes that pruning goes along."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.operations import Operations
+
+from gnj.storage.sql.portable import Portable
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade(op: Operations, tables: Any) -> None:
+    p = Portable(op, tables)
+    text, time = p.text, p.time
+
+    def create(name: str, *columns: sa.Column[Any]) -> None:
+        p.create(
+            name,
+            sa.Column("tenant", text, nullable=False, server_default=p.empty),
+            sa.Column("created_at", time, nullable=False),
+            sa.Column("updated_at", time, nullable=False),
+            sa.Column("deleted_at", time),
+            *columns,
+        )
+
+    p.column("job", sa.Column("replaced_by_job_id", p.big))
+    create(
+        "worker_monitoring",
+        sa.Column("worker_id", text, nullable=False),
+        sa.Column("worker_type", text, nullable=False),
+        sa.Column("worker_status", text, nullable=False),
+    )
+    create(
+        "hook",
+        sa.Column("name", text, nullable=False),
+        sa.Column("wants", p.json),
+        sa.Column("expires_at", time, nullable=False),
+    )
+    p.index("worker_monitoring", "created", ["created_at"])
+    p.index("batch", "updated", ["updated_at"])
+    p.index("pipeline", "updated", ["updated_at"])

@@ -1,0 +1,171 @@
+"""`prune`: what goes, and what somebody still needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gnj.queue.clock import NOW
+from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Record, Step
+from gnj.queue.states import BATCH_ENDED, JOB_ENDED, PIPELINE_ENDED, BatchStatus, JobStatus, PipelineStatus
+from gnj.queue.storage import Select, Storage
+from gnj.testing.contracts.support import MINIMAL, Clocked, Contract, names, need, put, put_many, snapshot, started
+
+DAY, WEEK = 86_400.0, 7 * 86_400.0
+SUCCESSFUL = JobStatus.SUCCESSFUL
+
+
+def ended(storage: Storage, **values: Any) -> Job:
+    """Stores a job that has just ended."""
+    return put(storage, **{"status": SUCCESSFUL, "ended_at": NOW, **values})
+
+
+def left(storage: Storage, kind: type[Record] = Job) -> list[Any]:
+    """The ids of all rows there are, deleted ones too."""
+    return [row.id for row in storage.find(kind, Select(deleted=True))]
+
+
+class PruneContract(Contract):
+    """Pruning."""
+
+    @pytest.mark.parametrize("kind", list(MINIMAL))
+    def test_what_was_deleted_goes_after_its_time(self, clocked: Clocked, kind: type[Record]) -> None:
+        """Of every kind; not a millisecond before."""
+        storage, clock = clocked
+        rows = (
+            [put(storage), put(storage)]
+            if kind is Job
+            else storage.insert(kind, [{**MINIMAL[kind], "tenant": t} for t in "ab"])
+        )
+        storage.edit(kind, [rows[0].id], {"deleted_at": NOW})
+        clock.tick(DAY - 0.001)
+        assert storage.prune(100, deleted=DAY, ended=None) == 0
+        clock.tick(0.001)
+        assert storage.prune(100, deleted=DAY, ended=None) == 1
+        assert left(storage, kind) == [rows[1].id]
+
+    def test_what_has_ended_goes_after_its_time(self, clocked: Clocked) -> None:
+        """By the time of its end; only if asked for; what waits or is worked on stays for ever."""
+        storage, clock = clocked
+        jobs = {
+            status: put(storage, status=status, ended_at=NOW if status in JOB_ENDED else None) for status in JobStatus
+        }
+        clock.tick(WEEK - 0.001)
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 0
+        clock.tick(10 * WEEK)
+        assert storage.prune(100, deleted=DAY, ended=None) == 0
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == len(JOB_ENDED)
+        assert left(storage) == [job.id for status, job in jobs.items() if status not in JOB_ENDED]
+
+    @pytest.mark.parametrize("by", ["batch", "pipeline", "pipeline of its batch"])
+    @pytest.mark.parametrize("how", ["unfinished", "ended", "deleted"])
+    def test_members_of_live_parents_stay(self, clocked: Clocked, by: str, how: str) -> None:
+        """Until the parent has ended or is deleted."""
+        storage, clock = clocked
+        over = how == "ended"
+        (pipeline,) = storage.insert(
+            Pipeline, [{"status": PipelineStatus.FAILED if over else PipelineStatus.PROCESSING}]
+        )
+        batch_status = BatchStatus.SUCCESSFUL if over or by.startswith("pipeline") else BatchStatus.PROCESSING
+        of = pipeline.id if by.startswith("pipeline") else None
+        (batch,) = storage.insert(Batch, [{"status": batch_status, "pipeline_id": of}])
+        parents: dict[str, Any] = {"pipeline_id": pipeline.id} if by == "pipeline" else {"batch_id": batch.id}
+        ended(storage, name="member", **parents)
+        ended(storage, name="free")
+        if how == "deleted":
+            storage.edit(Pipeline, [pipeline.id], {"deleted_at": NOW})
+            storage.edit(Batch, [batch.id], {"deleted_at": NOW})
+        clock.tick(WEEK)
+        storage.prune(100, deleted=10 * WEEK, ended=WEEK)
+        assert names(storage.find(Job)) == (["member"] if how == "unfinished" else [])
+
+    def test_a_batch_without_a_status_lives(self, clocked: Clocked) -> None:
+        """Nobody has ended it."""
+        storage, clock = clocked
+        (batch,) = storage.insert(Batch, [{}])
+        ended(storage, batch_id=batch.id)
+        clock.tick(WEEK)
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 0
+
+    def test_parents_go_when_nobody_is_left(self, clocked: Clocked) -> None:
+        """In one go with their last members; a pipeline takes its steps with it."""
+        storage, clock = clocked
+        pipelines = storage.insert(Pipeline, [{"status": s} for s in PipelineStatus])
+        batches = storage.insert(Batch, [{"status": s} for s in (None, *BatchStatus)])
+        (inner,) = storage.insert(Batch, [{"status": BatchStatus.SUCCESSFUL, "pipeline_id": pipelines[2].id}])
+        ended(storage, batch_id=inner.id)
+        storage.insert(Step, [{"pipeline_id": pipeline.id} for pipeline in pipelines])
+        clock.tick(WEEK)
+        young = storage.insert(Batch, [{"status": BatchStatus.FAILED}])
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 1 + len(BATCH_ENDED) + 1 + len(PIPELINE_ENDED)
+        assert left(storage, Pipeline) == [p.id for p in pipelines if p.status not in PIPELINE_ENDED]
+        assert left(storage, Batch) == [b.id for b in batches if b.status not in BATCH_ENDED] + [young[0].id]
+        assert [step.pipeline_id for step in storage.find(Step)] == left(storage, Pipeline)
+
+    def test_parents_stay_while_a_member_is_left(self, clocked: Clocked) -> None:
+        """Also one that ended later than they did."""
+        storage, clock = clocked
+        (pipeline,) = storage.insert(Pipeline, [{"status": PipelineStatus.FAILED}])
+        batches = storage.insert(
+            Batch, [{"status": BatchStatus.FAILED}, {"status": BatchStatus.FAILED, "pipeline_id": pipeline.id}]
+        )
+        clock.tick(WEEK)
+        for batch in batches:
+            ended(storage, batch_id=batch.id)
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 0
+
+    def test_the_history_goes_with_the_job(self, clocked: Clocked) -> None:
+        """And nobody else's."""
+        storage, clock = clocked
+        gone = ended(storage)
+        clock.tick(WEEK)
+        here = ended(storage)
+        rows = [{**MINIMAL[JobAttempt], "job_id": job.id} for job in (gone, here, gone)]
+        storage.insert(JobAttempt, rows)
+        storage.prune(100, deleted=DAY, ended=WEEK)
+        assert [attempt.job_id for attempt in storage.find(JobAttempt)] == [here.id]
+
+    def test_monitoring_goes_by_its_age(self, clocked: Clocked) -> None:
+        """Only if ended jobs do; holds are no history."""
+        storage, clock = clocked
+        storage.insert(Monitoring, [MINIMAL[Monitoring]])
+        storage.insert(Hold, [{"type": "mail"}])
+        clock.tick(WEEK)
+        new = storage.insert(Monitoring, [MINIMAL[Monitoring]])
+        assert storage.prune(100, deleted=0.0, ended=None) == 0
+        assert storage.prune(100, deleted=0.0, ended=WEEK) == 1
+        assert storage.find(Monitoring) == new
+        assert storage.count(Hold) == 1
+
+    def test_at_most_so_many_of_a_kind(self, clocked: Clocked) -> None:
+        """The deleted ones first, then those that ended first."""
+        storage, clock = clocked
+        for name in "abc":
+            ended(storage, name=name)
+            clock.tick(1)
+        deleted = put(storage, name="d")
+        storage.edit(Job, [deleted.id], {"deleted_at": NOW})
+        clock.tick(WEEK)
+        assert storage.prune(0, deleted=DAY, ended=WEEK) == 0
+        assert storage.prune(2, deleted=DAY, ended=WEEK) == 2
+        assert names(storage.find(Job, Select(deleted=True))) == ["b", "c"]
+        assert [storage.prune(1, deleted=DAY, ended=WEEK) for _ in range(3)] == [1, 1, 0]
+
+    def test_nothing_to_prune(self, storage: Storage) -> None:
+        """Changes nothing."""
+        put_many(storage, [{"name": "a"}, {"status": SUCCESSFUL, "ended_at": NOW}])
+        before = snapshot(storage)
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 0
+        assert snapshot(storage) == before
+
+    def test_what_another_has_locked_is_passed_over(self, clocked: Clocked) -> None:
+        """Who is about to recover a job is not waited for."""
+        storage, clock = clocked
+        need(storage, "concurrent_claims")
+        jobs = [ended(storage, name=name) for name in "ab"]
+        clock.tick(WEEK)
+        with storage.begin() as tx:
+            tx.get(Job, jobs[0].id, lock=True)
+            assert started(lambda: storage.prune(100, deleted=DAY, ended=WEEK)).result(30) == 1
+        assert left(storage) == [jobs[0].id]
