@@ -75,7 +75,8 @@ ROOMS = {
     "gnj": room("gnj.app gnj.queue gnj.settings gnj.worker", composes=True),
     # The types of other packages stand in its signatures (a session, a schema), never in its work.
     "gnj.app": room("gnj.queue gnj.settings gnj.worker", in_types="sqlalchemy graphql ariadne", composes=True),
-    "gnj.cli": room("gnj.queue", uses="typer rich uvicorn httpx", composes=True),
+    # graphql: to compare two schemas.
+    "gnj.cli": room("gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True),
     "gnj.settings": room("gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),

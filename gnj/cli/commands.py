@@ -6,10 +6,14 @@ from typing import Annotated
 
 import typer
 
+from gnj.cli import jobs
 from gnj.cli.demo import demo
+from gnj.cli.doctor import doctor
+from gnj.cli.holds import hold, release
 from gnj.cli.migrate import migrate
 from gnj.cli.schema import schema
 from gnj.cli.serve import serve
+from gnj.cli.types import types
 from gnj.cli.worker import worker
 
 app = typer.Typer(
@@ -19,8 +23,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Every command explains itself: [bold]gnj serve --help[/].",
 )
-for command in (demo, serve, worker, migrate, schema):
+for command in (demo, serve, worker, migrate, schema, doctor, types, hold, release):
     app.command()(command)
+app.add_typer(jobs.app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - what Typer calls

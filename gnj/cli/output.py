@@ -22,10 +22,13 @@ class CommandError(Exception):
         self.exit_code = exit_code
 
 
-def printable(text: str) -> str:
-    """`text` on one line, its control characters escaped and its lone surrogates too: safe on any terminal."""
-    if len(text) > _LONGEST:
-        text = text[:_LONGEST] + "…"
+def printable(text: str, longest: int | None = _LONGEST) -> str:
+    """`text` on one line, its control characters escaped and its lone surrogates too: safe on any terminal.
+
+    What is longer than `longest` is cut.
+    """
+    if longest is not None and len(text) > longest:
+        text = text[:longest] + "…"
     if text.isprintable():
         return text
     text = re.sub(r"\s*[\r\n]+\s*", " ", text.strip())

@@ -2,12 +2,78 @@
 
 from __future__ import annotations
 
+import difflib
+from pathlib import Path
+from typing import Annotated
 
-def schema() -> None:
+import typer
+
+from gnj.cli.output import CommandError, printable
+from gnj.cli.show import counted
+
+
+def schema(
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check",
+            metavar="FILE",
+            show_default="print the schema",
+            help="Compare the schema with that of a file and print what has changed since, for clients and in the text. "
+            "Exit code 0 when they are equal, 1 when they differ, 2 when the file holds no schema.",
+        ),
+    ] = None,
+) -> None:
     """Print the GraphQL schema that gnj serves, in the schema definition language.
 
-    For code generators and editors: `gnj schema > schema.graphql`.
+    For code generators and editors: `gnj schema > schema.graphql`. With --check, tell what has changed against such a file.
     """
     from gnj.api.jobs import sdl
 
-    print(sdl())
+    if check is None:
+        print(sdl())
+        return
+    changes = compare(_read(check), sdl(), str(check))
+    for change in changes:
+        print(printable(change, None))
+    if changes:
+        raise typer.Exit(1)
+    print(f"{printable(str(check))} is the schema of this gnj.")
+
+
+def compare(old: str, new: str, name: str) -> list[str]:
+    """What is different in `new`, a line each: what breaks clients first, the text last; nothing when they are equal.
+
+    Raises `CommandError` unless `old`, called `name`, is a schema.
+    """
+    from graphql import GraphQLError, build_schema
+    from graphql.utilities import BreakingChange, DangerousChange, find_schema_changes
+
+    before, after = old.rstrip().splitlines(), new.rstrip().splitlines()
+    if before == after:
+        return []
+    try:
+        stored = build_schema(old)
+    except (GraphQLError, TypeError, RecursionError) as error:
+        raise CommandError(f"{name} is no GraphQL schema: {error}") from error
+    told: list[tuple[int, str]] = []
+    for change in find_schema_changes(stored, build_schema(new)):
+        rank = 0 if isinstance(change, BreakingChange) else 1 if isinstance(change, DangerousChange) else 2
+        told.append((rank, f"{('breaking', 'dangerous', 'safe')[rank]}: {change.description}"))
+    signs = [line[0] for line in list(difflib.unified_diff(before, after, n=0, lineterm=""))[2:]]
+    lines = f"{counted(signs.count('+'), 'line')} added, {signs.count('-'):,} removed"
+    return [
+        *(line for _, line in sorted(told)),
+        f"text: {lines}" if told else f"text: nothing but the text differs ({lines})",
+    ]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise CommandError(f"there is no file {path}") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{path} is no GraphQL schema: it is not UTF-8") from None
+    except OSError as error:
+        raise CommandError(f"{path} cannot be read: {error.strerror or error}") from error

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
@@ -9,7 +10,13 @@ import typer.main
 from gnj import __version__
 from gnj.cli.commands import app
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+TOP = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = {name: command for name, command in TOP.items() if name != "jobs"} | {
+    f"jobs {name}": command for name, command in TOP["jobs"].commands.items()
+}
+# What these are told is about one call: only where the database is can be set for all.
+OF_ONE_CALL = {"schema", "doctor", "types", "hold", "release", *(name for name in COMMANDS if name.startswith("jobs "))}
+ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
     pytest.param(name, option, id=f"{name}{option.opts[0]}")
     for name, command in COMMANDS.items()
@@ -32,12 +39,14 @@ ENVIRONMENT = {
 
 
 def test_the_commands_are_these():
-    assert list(COMMANDS) == ["demo", "serve", "worker", "migrate", "schema"]
+    names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release", "jobs"]
+    assert list(TOP) == names
+    assert list(TOP["jobs"].commands) == ["list", "show", "retry", "recover", "cancel", "delete"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_explains_itself(gnj_here, name):
-    result = gnj_here(name, "--help")
+    result = gnj_here(*name.split(), "--help")
     assert result.returncode == 0
     assert result.stderr == ""
     for option in COMMANDS[name].params:
@@ -52,17 +61,27 @@ def test_an_option_says_what_it_does_and_what_happens_without_it(name, option):
         assert "Default: off." in option.help
 
 
-@pytest.mark.parametrize("name, option", [each for each in OPTIONS if each.values[0] not in ("demo", "schema")])
+@pytest.mark.parametrize("name, option", [each for each in OPTIONS if each.values[0] != "demo"])
 def test_an_option_can_be_set_in_the_environment(name, option):
     lease = {"serve": "GNJ_LEASE", "worker": "GNJ_WORKER_LEASE"}.get(name)
-    expected = None if option.name == "insecure" else lease if option.name == "lease" else ENVIRONMENT[option.name]
+    if name in OF_ONE_CALL and option.name != "database":
+        expected = None
+    else:
+        expected = None if option.name == "insecure" else lease if option.name == "lease" else ENVIRONMENT[option.name]
     assert option.envvar == expected
+
+
+@pytest.mark.parametrize("name, option", OPTIONS)
+def test_an_option_is_in_the_documentation(name, option):
+    page = (ROOT / "docs" / "cli.md").read_text()
+    assert f"gnj {name}" in page
+    assert f"`{option.opts[0]}" in page
 
 
 def test_gnj_alone_shows_its_commands(gnj_here):
     result = gnj_here()
     assert (result.returncode, result.stderr) == (0, "")
-    assert all(name in result.stdout for name in COMMANDS)
+    assert all(name in result.stdout for name in TOP)
 
 
 def test_version(gnj_here):
