@@ -220,10 +220,11 @@ def test_jobs_alone_shows_what_there_is(gnj_here):
 # On a terminal
 
 
-# the terminal of the process, so that Ctrl-C reaches it
+# the terminal of the process, so that Ctrl-C reaches it; what a shell starts in the background ignores that signal
 _ON_A_TERMINAL = """\
-import fcntl, termios
+import fcntl, signal, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from gnj.cli import main
 main()
 """
