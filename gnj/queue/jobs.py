@@ -156,16 +156,18 @@ def release(unit: Unit, tenant: str | None, id: int, attempt: int, delay: float 
     job, parents = locked(unit, tenant, id)
     if job.attempt != attempt or job.status not in JOB_CLAIMED:
         raise LeaseLost
-    due = After(delay) if delay and job.status is JobStatus.PROCESSING else None
+    due = After(delay) if delay else None
     return _apply(unit, parents, job, {}, JOB_MOVES["release"], due=due)
 
 
-def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str) -> Job | None:
-    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile."""
+def lose(
+    unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str, due: After | None = None
+) -> Job | None:
+    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile. Queued again, it may be `due` later."""
     job, parents = locked(unit, None, lost.id)
     if job.attempt != lost.attempt or job.status not in JOB_CLAIMED:
         return None
-    done = _apply(unit, parents, job, changes, move, error=error, expired=True)
+    done = _apply(unit, parents, job, changes, move, error=error, expired=True, due=due)
     return done if done.status is not job.status else None
 
 
@@ -259,7 +261,7 @@ def _apply(
     changes = dict(edits)
     if move is not None:
         changes |= _moved(unit, job, move)
-    if due is not None:
+    if due is not None and changes.get("status") is JobStatus.QUEUED:
         changes["due_at"] = due
     asked_to_stop = move is not None and move.name == "request cancel"  # not by the worker, whose lease it is
     if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED and not asked_to_stop:

@@ -127,22 +127,44 @@ def test_a_lost_lease_puts_the_job_back(queue, claim, clock):
 def test_after_the_last_lost_lease_the_job_fails(queue, claim, clock):
     job = claim(lease=30)
     for number in range(1, 5):
-        assert lost(queue, clock, job).stalled_count == number
+        back = lost(queue, clock, job)
+        assert back.stalled_count == number
+        if number > 2:  # the last two times not at once: see the test below
+            clock.set(back.due_at)
         job = queue.acquire([job.type], worker_id="w", lease=30)
+    begun = clock()
     clock.tick(10)
     queue.update_job(job.id, {"output": {"half": "done"}})
     failed = lost(queue, clock, job)
     assert (failed.status, failed.stalled_count, failed.failures, failed.attempt) == ("failed", 5, 0, 5)
     assert (failed.ended_at, failed.lease_expires_at) == (clock(), None)
     text = (
-        "LEASE_EXPIRED: worker w lost claim 5, begun 2030-01-01T12:02:00.000000Z: its lease ended "
-        "2030-01-01T12:02:40.000000Z without a heartbeat (lost lease 5 of 5)"
+        f"LEASE_EXPIRED: worker w lost claim 5, begun {begun:%Y-%m-%dT%H:%M:%S.%fZ}: its lease ended "
+        f"{begun + timedelta(seconds=40):%Y-%m-%dT%H:%M:%S.%fZ} without a heartbeat (lost lease 5 of 5)"
     )
     assert failed.output == {"error": text}
     history = queue.list(JobAttempt)
     assert [(row.attempt, row.outcome, row.worker_id) for row in history] == [(n, "lost", "w") for n in range(1, 6)]
     assert history[-1].error == text
     assert (history[0].started_at, history[0].ended_at) == (START, START + timedelta(seconds=30))
+
+
+@pytest.mark.parametrize("maximum, lease, at_once", [(2, 30, 1), (3, 30, 1), (5, 30, 2), (5, 3600, 2), (9, 1, 6)])
+def test_jobs_that_are_lost_together_again_and_again_come_back_apart(queue, claim, clock, maximum, lease, at_once):
+    """P9: from the last but one lease on within the length of the lease, at most half a minute; before that at once."""
+    claims = [claim(lease=lease, max_stalled=maximum) for _ in range(20)]
+    for number in range(1, maximum):
+        clock.tick(lease)
+        assert queue.reap(force=True) == 20
+        due = [job.due_at for job in queue.list(Job)]
+        if number <= at_once:
+            assert set(due) == {None}
+        else:
+            waits = [(moment - clock()).total_seconds() for moment in due]
+            assert len(set(waits)) > 10
+            assert 0 <= min(waits) < max(waits) <= min(lease, 30)
+        clock.tick(30)
+        assert len(queue.acquire([job.type for job in claims], 100, lease=lease)) == 20
 
 
 @pytest.mark.parametrize("maximum, status", [(1, "failed"), (2, "queued")])
