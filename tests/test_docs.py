@@ -77,6 +77,12 @@ def test_the_state_machines_are_those_of_the_code():
     assert done.returncode == 0, done.stderr
 
 
+def test_the_tests_that_prove_promises_exist():
+    proofs = re.findall(r"\[`(\w+)`\]\(\.\./([\w/]+\.py)\)", page("reliability.md"))
+    assert len(proofs) > 30
+    assert [proof for proof in proofs if not re.search(rf"(def|class) {proof[0]}\b", (ROOT / proof[1]).read_text())] == []
+
+
 def test_every_decision_is_listed():
     listed = page("decisions/README.md")
     assert [p.name for p in (ROOT / "docs" / "decisions").glob("0*.md") if p.name not in listed] == []
