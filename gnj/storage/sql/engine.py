@@ -16,6 +16,9 @@ from gnj.storage.sql.dialects import DIALECTS
 
 BUSY_SECONDS: Final = 5
 """How long a SQLite transaction waits for another process's, and the most a first connection to a server may take."""
+# When libpq gives up a server that a network has lost, which would else be waited for as long as the kernel does: a quarter of
+# an hour for what was sent, two hours for an answer.
+_GONE: Final = {"tcp_user_timeout": 5_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _WORKING: Final = "sqlite:///file.db, sqlite:// (in memory), postgresql://user@host/database, mysql://user@host/database and memory://"
 # What a session of ours has, whatever the server's defaults: values are refused rather than cut, and texts of up to 1,000
 # characters sort to their end (the default: 256).
@@ -109,9 +112,8 @@ def _prepare_sqlite(connection: Any, _: Any) -> None:
 
 
 def _postgresql(url: URL, pool_size: int) -> Engine:
-    arguments: dict[str, Any] = {}
-    if "connect_timeout" not in url.query:
-        arguments["connect_timeout"] = BUSY_SECONDS - 1
+    defaults = {"connect_timeout": BUSY_SECONDS - 1, **_GONE}
+    arguments: dict[str, Any] = {name: value for name, value in defaults.items() if name not in url.query}
     arguments["prepare_threshold"] = None
     return create_engine(
         url,
