@@ -43,7 +43,7 @@ def _hook_handler(names: Sequence[str], fn: Callable[[Event], Any]) -> Callable[
     """What runs the jobs of a durable hook."""
 
     def handle(hook: Job) -> Any:
-        event = told(hook.input)
+        event = told(hook)
         # an older version of the application may have wanted more
         return fn(event) if event.name in names else None
 

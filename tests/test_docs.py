@@ -80,7 +80,9 @@ def test_the_state_machines_are_those_of_the_code():
 def test_the_tests_that_prove_promises_exist():
     proofs = re.findall(r"\[`(\w+)`\]\(\.\./([\w/]+\.py)\)", page("reliability.md"))
     assert len(proofs) > 30
-    assert [proof for proof in proofs if not re.search(rf"(def|class) {proof[0]}\b", (ROOT / proof[1]).read_text())] == []
+    assert [
+        proof for proof in proofs if not re.search(rf"(def|class) {proof[0]}\b", (ROOT / proof[1]).read_text())
+    ] == []
 
 
 def test_every_decision_is_listed():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gnj.queue.clock import NOW
 from gnj.queue.model import Batch, Job
 from gnj.queue.states import BATCH_ENDED, BATCH_MOVES, JOB_BROKEN, JOB_UNFINISHED, JobStatus
 from gnj.queue.unit import Unit
@@ -16,7 +17,7 @@ def review(unit: Unit, batch: Batch) -> Batch:
     several broken members.
     """
     if batch.status in BATCH_ENDED:
-        return batch
+        return _touched(unit, batch)
     tx = unit.tx
     member = equal(Job, batch_id=batch.id)
     if not tx.exists(Job, And((member, Not(equal(Job, status=JobStatus.SUCCESSFUL))))):
@@ -30,7 +31,12 @@ def review(unit: Unit, batch: Batch) -> Batch:
 
 def fail(unit: Unit, batch: Batch) -> Batch:
     """The locked batch, failed because a member is; as it was if it has ended before."""
-    return batch if batch.status in BATCH_ENDED else move(unit, batch, "fail")
+    return _touched(unit, batch) if batch.status in BATCH_ENDED else move(unit, batch, "fail")
+
+
+def _touched(unit: Unit, batch: Batch) -> Batch:
+    """The ended batch, of which a member ended only now: it is kept as long as that one is."""
+    return unit.tx.edit(Batch, [batch.id], {"updated_at": NOW})[0]
 
 
 def move(unit: Unit, batch: Batch, name: str) -> Batch:

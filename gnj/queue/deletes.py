@@ -1,6 +1,7 @@
 """Deletes: soft, and refused where something runs (section 0, point 3).
 
-What belongs to a deleted row is deleted with it, so that nothing waits for ever for a parent that is gone.
+What belongs to a deleted row is deleted with it, so that nothing waits for ever for a parent that is gone; a job that belongs
+to a second parent as well stands in the way, since that one would wait for it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Reco
 from gnj.queue.states import JOB_CLAIMED, BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.storage import Select
 from gnj.queue.unit import Unit
-from gnj.queue.where import And, Condition, equal
+from gnj.queue.where import And, Condition, Not, equal
 
-_PAGE = 1_000
-"""Members that are deleted at once."""
+_PAGE = 100
+"""Members that are deleted at once where each is told of: their rows are read whole."""
 _UNCLAIMED = frozenset(JobStatus) - JOB_CLAIMED
 
 
@@ -46,7 +47,7 @@ def _batch(unit: Unit, tenant: str | None, id: int) -> Batch:
         raise NotFound("batch not found.")
     if batch.status is BatchStatus.PROCESSING:
         raise IllegalTransition("the batch is running: cancel its jobs first, or wait for its end")
-    _members(unit, equal(Job, batch_id=id), "batch")
+    _members(unit, equal(Job, batch_id=id), Not(equal(Job, pipeline_id=None)), "batch")
     (gone,) = unit.tx.edit(Batch, [id], {"deleted_at": NOW})
     pipelines.leave_batch(unit, parents, batch)
     return gone
@@ -62,8 +63,11 @@ def _pipeline(unit: Unit, tenant: str | None, id: int) -> Pipeline:
     batch_ids = [batch.id for batch in unit.tx.find(Batch, Select(equal(Batch, pipeline_id=id)))]
     for batch_id in batch_ids:
         unit.tx.get(Batch, batch_id, lock=True)
-        _members(unit, equal(Job, batch_id=batch_id), "pipeline")
-    _members(unit, equal(Job, pipeline_id=id), "pipeline")
+    if batch_ids:
+        inner = equal(Job, batch_id=tuple(batch_ids))
+        elsewhere = And((Not(equal(Job, pipeline_id=None)), Not(equal(Job, pipeline_id=id))))
+        _members(unit, inner, elsewhere, "pipeline")
+    _members(unit, equal(Job, pipeline_id=id), Not(equal(Job, batch_id=None)), "pipeline")
     steps = [step.id for step in unit.tx.find(Step, Select(equal(Step, pipeline_id=id)))]
     unit.tx.edit(Batch, batch_ids, {"deleted_at": NOW})
     unit.tx.edit(Step, steps, {"deleted_at": NOW})
@@ -114,17 +118,22 @@ def _existing(unit: Unit, kind: type[RecordT], tenant: str | None, id: int, *, l
     return row
 
 
-def _members(unit: Unit, members: Condition, parent: str) -> None:
-    """Deletes the jobs that a parent has; refused when one is being processed.
+def _members(unit: Unit, members: Condition, others: Condition, parent: str) -> None:
+    """Deletes the jobs that a parent has; refused when one is being processed, or when `others` has one of them as well.
 
     Those that wait are locked by their deletion before the look for one that runs, so none can be claimed in between.
     """
-    waiting = And((members, equal(Job, status=_UNCLAIMED)))
-    while page := unit.tx.find(Job, Select(waiting, limit=_PAGE)):
-        gone = unit.tx.move(Job, [job.id for job in page], _UNCLAIMED, {"deleted_at": NOW})
-        for job in gone:
-            unit.tell("deleted", job, job.status)
-        if len(gone) < len(page):
-            break  # one of them was claimed meanwhile, and is found below
+    if shared := unit.tx.find(Job, Select(And((members, others)), limit=1)):
+        raise IllegalTransition(f"job {shared[0].id} belongs to another batch or pipeline as well: take it out first")
+    if unit.hooks.wanted(unit.tx, "deleted"):
+        waiting = And((members, equal(Job, status=_UNCLAIMED)))
+        while page := unit.tx.find(Job, Select(waiting, limit=_PAGE)):
+            gone = unit.tx.move(Job, [job.id for job in page], _UNCLAIMED, {"deleted_at": NOW})
+            for job in gone:
+                unit.tell("deleted", job, job.status)
+            if len(gone) < len(page):
+                break  # one of them was claimed meanwhile, and is found below
+    else:
+        unit.tx.move_all(Job, members, _UNCLAIMED, {"deleted_at": NOW})
     if unit.tx.exists(Job, members):
         raise IllegalTransition(f"a job of the {parent} is being processed: cancel it first, or wait for its end")

@@ -25,7 +25,7 @@ from gnj.queue.errors import InvalidInput
 from gnj.queue.model import Attribute, Hook, Job, Kind, attributes
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
-from gnj.queue.values import Json, check_word, shown
+from gnj.queue.values import Json, check_word, dump_json, shown
 from gnj.queue.where import equal
 
 logger = logging.getLogger("gnj.hooks")
@@ -55,8 +55,12 @@ _BY_STATUS: Final[Mapping[JobStatus, str]] = MappingProxyType(
 )
 _BY_MOVE: Final[Mapping[str, str]] = MappingProxyType({"fail": "retrying", "lose": "retrying", "recover": "recovered"})
 
+_LARGE: Final = 100_000
+"""Characters of JSON above which a value of the job is not told to durable hooks: an event must never be too large to store."""
 _FRESH: Final = 1.0
 """Seconds for which the list of durable hooks is taken for true."""
+_RENEW: Final = 60.0
+"""Seconds after which an idle process looks whether its durable hooks are still known."""
 _LIFE: Final = 7 * 86_400.0
 """Seconds after which a durable hook that no process has any more is forgotten."""
 
@@ -113,7 +117,8 @@ class Hooks:
     def add_durable(self, name: str, names: Sequence[str]) -> str:
         """Makes a durable hook of that name known, with the next transaction; the type of the jobs that run it."""
         wants = frozenset(check_names(names))
-        if check_word(name, "the name of a hook") in self._own:
+        check_word(HOOK + check_word(name, "the name of a hook"), "the type of a hook's jobs")
+        if name in self._own:
             raise InvalidInput(f"there is a durable hook {name!r} already: give this one a name of its own")
         self._own[name] = wants
         self._looked = -math.inf
@@ -130,6 +135,10 @@ class Hooks:
             self._durable = self._read(tx)
             self._looked = now
         return self._durable
+
+    def renewable(self) -> bool:
+        """Whether this process has durable hooks that were not made sure of for a while: somebody has to, also when idle."""
+        return bool(self._own) and time.monotonic() - self._looked >= _RENEW
 
     def jobs_for(self, tx: Rows, events: Sequence[Event]) -> list[dict[str, Any]]:
         """The rows of the jobs by which durable hooks are told of `events`. Of such jobs themselves none is told."""
@@ -173,21 +182,32 @@ class Hooks:
 
 
 def _described(event: Event) -> Json:
+    row = {name: _plain(getattr(event.job, name)) for name in attributes(Job)}
+    large = [name for name, value in row.items() if isinstance(value, (str, list, dict)) and _size(value) > _LARGE]
     return {
         "event": event.name,
         "previous": None if event.previous is None else str(event.previous),
         "at": event.at.isoformat(),
-        "job": {name: _plain(getattr(event.job, name)) for name in attributes(Job)},
+        "job": row | dict.fromkeys(large),
+        "leftOut": large,
     }
 
 
-def told(description: Any) -> Event:
-    """The event that the input of a durable hook's job describes; what another version wrote in it is passed over."""
+def _size(value: Json) -> int:
+    return len(dump_json(value))
+
+
+def told(hook: Job) -> Event:
+    """The event that a durable hook's job is about, in the tenant of that job.
+
+    What another version wrote in it is passed over; what was too large to be told is None.
+    """
+    description: Any = hook.input
     previous, known = description["previous"], attributes(Job)
     job = {name: _valued(known[name], value) for name, value in description["job"].items() if name in known}
     return Event(
         name=description["event"],
-        job=Job(**job),
+        job=Job(**{**job, "tenant": hook.tenant}),
         previous=None if previous is None else JobStatus(previous),
         at=datetime.fromisoformat(description["at"]),
     )

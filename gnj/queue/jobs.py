@@ -156,18 +156,15 @@ def release(unit: Unit, tenant: str | None, id: int, attempt: int, delay: float 
     job, parents = locked(unit, tenant, id)
     if job.attempt != attempt or job.status not in JOB_CLAIMED:
         raise LeaseLost
-    due = After(delay) if delay else None
-    return _apply(unit, parents, job, {}, JOB_MOVES["release"], due=due)
+    return _apply(unit, parents, job, {}, JOB_MOVES["release"], wait=delay or 0.0)
 
 
-def lose(
-    unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str, due: After | None = None
-) -> Job | None:
-    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile. Queued again, it may be `due` later."""
+def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str, wait: float = 0.0) -> Job | None:
+    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile. Queued again, it may have to wait."""
     job, parents = locked(unit, None, lost.id)
     if job.attempt != lost.attempt or job.status not in JOB_CLAIMED:
         return None
-    done = _apply(unit, parents, job, changes, move, error=error, expired=True, due=due)
+    done = _apply(unit, parents, job, changes, move, error=error, expired=True, wait=wait)
     return done if done.status is not job.status else None
 
 
@@ -178,7 +175,7 @@ def recover(unit: Unit, tenant: str | None, id: int) -> Job:
         raise IllegalTransition("The job must be recoverable")
     if job.status is not JobStatus.FAILED:
         raise IllegalTransition("The job must be failed")
-    if job.replaced_by is not None:
+    if job.replaced_by is not None and unit.tx.get(Job, job.replaced_by) is not None:
         raise IllegalTransition(f"The job was retried: job {job.replaced_by} has taken its place")
     return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, JOB_MOVES["recover"]))
 
@@ -189,11 +186,18 @@ _COPIED = (
 ).split()
 
 
-def retry(unit: Unit, tenant: str | None, id: int) -> Job:
-    """A new job like a failed or cancelled one, queued, in its place: unique id, batch, step; the old one gives them up."""
+def retry(unit: Unit, tenant: str | None, id: int, *, once: bool = False) -> Job:
+    """A new job like a failed or cancelled one, queued, in its place: unique id, batch, step; the old one gives them up.
+
+    `once`: refused for one that was retried before.
+    """
     job, parents = locked(unit, tenant, id, missing="The job does not exist.")
     if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise IllegalTransition("The job must be failed or cancelled.")
+    if once and job.replaced_by is not None:
+        raise IllegalTransition(f"The job was retried: job {job.replaced_by} has taken its place")
+    if names := unreadable(job):
+        raise IllegalTransition(f"what is stored as the {' and the '.join(names)} of the job is not JSON")
     steps = pipelines.steps_of(unit, job)
     given_up = {"unique_id": None, "custom_id": None, "batch_id": None, "pipeline_id": None}
     unit.tx.edit(Job, [job.id], given_up)
@@ -255,14 +259,14 @@ def _apply(
     *,
     error: str | None = None,
     expired: bool = False,
-    due: After | None = None,
+    wait: float = 0.0,
 ) -> Job:
     """Writes edits and a move to a locked job, keeps its history, and settles its parents."""
     changes = dict(edits)
     if move is not None:
         changes |= _moved(unit, job, move)
-    if due is not None and changes.get("status") is JobStatus.QUEUED:
-        changes["due_at"] = due
+    if wait and changes.get("status") is JobStatus.QUEUED:
+        changes["due_at"] = _not_before(unit, job, wait)
     asked_to_stop = move is not None and move.name == "request cancel"  # not by the worker, whose lease it is
     if job.status in JOB_CLAIMED and changes.get("status", job.status) in JOB_CLAIMED and not asked_to_stop:
         changes["lease_expires_at"] = After(job.lease or unit.lease)
@@ -305,8 +309,15 @@ def _moved(unit: Unit, job: Job, move: Move) -> dict[str, Any]:
             # leaves the output as it is, and would end successful with it
             changes = {**JOB_MOVES["retry later"].changes(job.status), "failures": failures, "output": None}
             if wait > 0:
-                changes["due_at"] = After(wait)
+                changes["due_at"] = _not_before(unit, job, wait)
     return changes
+
+
+def _not_before(unit: Unit, job: Job, wait: float) -> Any:
+    """When a job that is queued again is due: after `wait` seconds, and not before its own `start_after`."""
+    if job.start_after is not None and job.start_after > After(wait).resolve(unit.tx.now()):
+        return job.start_after
+    return After(wait)
 
 
 def _edits(unit: Unit, job: Job, values: Mapping[str, Any], *, merge: bool) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from gnj.queue import jobs
-from gnj.queue.clock import After
 from gnj.queue.model import DEFAULT_MAX_STALLED, Job
 from gnj.queue.states import JOB_MOVES, Move
 from gnj.queue.unit import Unit
@@ -42,13 +41,13 @@ def reap(lost: Job) -> Callable[[Unit], Job | None]:
 
     def command(unit: Unit) -> Job | None:
         move, reason, changes = verdict(lost)
-        return jobs.lose(unit, lost, changes, move, reason, due=_parted(lost, unit.random))
+        return jobs.lose(unit, lost, changes, move, reason, wait=_parted(lost, unit.random))
 
     return command
 
 
-def _parted(job: Job, random: Callable[[], float]) -> After | None:
-    """When a job comes back that has lost all but its last two leases; before that, at once.
+def _parted(job: Job, random: Callable[[], float]) -> float:
+    """Seconds after which a job comes back that has lost all but its last two leases; before that, at once.
 
     Jobs that a worker held together lose their leases together, and would be claimed together again: one that kills its
     worker would take the others with it, five times (of 100 jobs, 8 failed at a concurrency of 8, not 1). So they come
@@ -56,8 +55,8 @@ def _parted(job: Job, random: Callable[[], float]) -> After | None:
     """
     stalled, allowed = job.stalled_count + 1, job.max_stalled or DEFAULT_MAX_STALLED
     if stalled < max(2, allowed - 2):
-        return None
-    return After(random() * min(job.lease or PARTED, PARTED))
+        return 0.0
+    return random() * min(job.lease or PARTED, PARTED)
 
 
 def _reason(job: Job, stalled: int) -> str:

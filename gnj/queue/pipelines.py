@@ -246,7 +246,10 @@ def _step_ended(unit: Unit, pipeline: Pipeline, steps: Sequence[Step], *, broken
     _move_steps(unit, steps, "fail" if broken else "finish")
     # read again: one job may end a batch's step and a step of its own in the same pipeline
     now = unit.tx.get(Pipeline, pipeline.id)
-    if now is None or now.status in PIPELINE_ENDED:
+    if now is None:
+        return
+    if now.status in PIPELINE_ENDED:  # it is kept as long as the member that ended only now
+        unit.tx.edit(Pipeline, [now.id], {"updated_at": NOW})
         return
     if broken:
         _move(unit, now, "fail")

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
+from gnj.queue.events import HOOK
 from gnj.queue.model import HIDDEN, Job, Monitoring, Record, attributes
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Bucket, Rows
-from gnj.queue.where import And, Compare, Condition, equal
+from gnj.queue.where import And, Compare, Condition, Not, equal
 
 DAYS: Final = 30
 HOURS: Final = 360
@@ -62,7 +63,8 @@ def job_ratings(tx: Rows, tenant: str | None) -> list[JobSuccessRating]:
     today = int(now.timestamp()) // _DAY
     since = _start(today - DAYS + 1, _DAY)
     ended = (JobStatus.SUCCESSFUL, JobStatus.FAILED)
-    where = And((equal(Job, status=ended), _since(Job, "ended_at", since)))
+    hooks = Compare(attributes(Job)["type"], (), "like", f"{HOOK}%")
+    where = And((equal(Job, status=ended), _since(Job, "ended_at", since), Not(hooks)))
     counts = tx.tally(Job, [Bucket("ended_at", _DAY), "status"], where, tenant=tenant)
     ratings = []
     for place, day in enumerate(range(today, today - DAYS, -1)):

@@ -6,6 +6,7 @@ who wait for work woken. What the commands mean is in the modules they are taken
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
@@ -13,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from gnj.queue import claims, compose, deletes, fields, holds, jobs, lists, maintenance, pipelines, summaries
@@ -23,7 +25,7 @@ from gnj.queue.errors import (
     InvalidInput,
     JobNotFound,
     LeaseLost,
-    StorageUnavailable,
+    StorageError,
 )
 from gnj.queue.events import Hooks
 from gnj.queue.fields import Spell, python_name
@@ -45,6 +47,8 @@ from gnj.queue.values import (
 )
 from gnj.queue.wake import Wake
 from gnj.queue.where import Where, equal
+
+logger = logging.getLogger("gnj.queue")
 
 T = TypeVar("T")
 Values = Mapping[str, Any]
@@ -187,7 +191,7 @@ class Queue:
         }
         if tenants is not None:
             tenants = check_tenants(tenants)
-        with suppress(StorageUnavailable):  # an idle connection had died: the claim itself tries another one
+        with suppress(StorageError):  # an idle connection had died: the claim itself tries another one
             self.reap()
         claimed: list[Job] = []
         if types and count and (tenants is None or len(tenants)):
@@ -306,6 +310,8 @@ class Queue:
             lost = self.storage.lost(maintenance.REAP_LIMIT)
             # a full page means that there are more: the next call goes on at once
             self._reaped = now if len(lost) < maintenance.REAP_LIMIT else -math.inf
+            if self.hooks.renewable():
+                self.run(lambda unit: self.hooks.durable(unit.tx))
             return sum(self._take_back(job) for job in lost)
         finally:
             self._reaping.release()
@@ -351,7 +357,7 @@ class Queue:
         self, types: Sequence[str], *, worker_id: str | None = None, tenant: str | None = None
     ) -> Job | None:
         """`retry` for the oldest failed job of `types` that was not retried, last run by that worker if one is named."""
-        return self._oldest(jobs.retry, types, worker_id, tenant, recoverable=False)
+        return self._oldest(partial(jobs.retry, once=True), types, worker_id, tenant, recoverable=False)
 
     def delete(self, kind: type[RecordT], id: int, *, tenant: str | None = None) -> RecordT:
         """Deletes a row, with what belongs to it; the row as it then is (section 0, point 3).
@@ -507,6 +513,9 @@ class Queue:
         try:
             return self.run(maintenance.reap(lost)) is not None
         except Conflict:  # somebody else is at it; the next look will tell
+            return False
+        except GnjError:  # one that cannot be taken back must not keep the others from it
+            logger.exception("the lost claim %d of job %d could not be taken back", lost.attempt, lost.id)
             return False
 
     def _end(self, outcome: Outcome) -> Job:

@@ -188,9 +188,11 @@ class Rows(Protocol):
         """Removes rows for good, at most `limit` of each kind, the longest gone first; how many in all.
 
         - What was soft-deleted more than `deleted` seconds ago.
-        - Unless `ended` is None: jobs that ended more than `ended` seconds ago; ended batches and pipelines that last
-          changed before then and have no job (a pipeline: and no batch) left; monitoring rows that are older. But no
-          member of a batch or pipeline that is not soft-deleted and has not ended.
+        - Unless `ended` is None: jobs that ended more than `ended` seconds ago; jobs that are planned, last changed before
+          then, and have a batch or pipeline; ended batches and pipelines that last changed before then and have no job (a
+          pipeline: and no batch) left; monitoring rows that are older. But no member of a live batch or pipeline, nor a
+          batch of a live pipeline: one that is not soft-deleted and has not ended, has changed since then, or has a job that
+          is queued, processing or cancel-requested (a batch's also counts for its pipeline).
 
         A job's attempts go with it, and a pipeline's steps. Rows that another transaction has locked are passed over.
         """

@@ -38,7 +38,15 @@ from gnj.queue.model import (
     attributes,
 )
 from gnj.queue.ordering import selected
-from gnj.queue.states import BATCH_ENDED, JOB_CLAIMED, JOB_ENDED, PIPELINE_ENDED, JobStatus, Same
+from gnj.queue.states import (
+    BATCH_ENDED,
+    JOB_CLAIMED,
+    JOB_ENDED,
+    JOB_UNFINISHED,
+    PIPELINE_ENDED,
+    JobStatus,
+    Same,
+)
 from gnj.queue.storage import ALL, Bucket, Changes, Rows, Select, Settlement, Storage
 from gnj.queue.values import check_json
 from gnj.queue.where import EVERYTHING, Condition, matches
@@ -250,6 +258,10 @@ class _MemoryRows:
             todo.sort(key=lambda row: (row.deleted_at, row.id))
             if old is not None:
                 todo += sorted((row for row in rows.values() if self._is_old(row, old)), key=_last_touched)
+            left = [
+                row for row in todo if isinstance(row, Job) and row.status is JobStatus.PLANNED and not row.deleted_at
+            ]
+            todo = [row for row in todo if row not in left] + left
             for row in todo[:limit]:
                 self._remove(row)
             removed += len(todo[:limit])
@@ -317,11 +329,18 @@ class _MemoryRows:
             return False
         match row:
             case Job():
-                over = row.status in JOB_ENDED and row.ended_at is not None and row.ended_at <= moment
-                return over and not self._is_live(Batch, row.batch_id) and not self._is_live(Pipeline, row.pipeline_id)
+                if row.status in JOB_ENDED:
+                    over = row.ended_at is not None and row.ended_at <= moment
+                else:  # it stayed planned because what it belongs to ended without it
+                    member = row.batch_id is not None or row.pipeline_id is not None
+                    over = member and row.status is JobStatus.PLANNED and row.updated_at <= moment
+                live = (
+                    self._is_live(kind, id, moment) for kind, id in ((Batch, row.batch_id), (Pipeline, row.pipeline_id))
+                )
+                return over and not any(live)
             case Batch():
                 over = row.status in BATCH_ENDED and row.updated_at <= moment and not self._has(Job, batch_id=row.id)
-                return over and not self._is_live(Pipeline, row.pipeline_id)
+                return over and not self._is_live(Pipeline, row.pipeline_id, moment)
             case Pipeline():
                 over = row.status in PIPELINE_ENDED and row.updated_at <= moment
                 return over and not self._has(Job, pipeline_id=row.id) and not self._has(Batch, pipeline_id=row.id)
@@ -329,11 +348,21 @@ class _MemoryRows:
                 return row.created_at <= moment
         return False
 
-    def _is_live(self, kind: type[Batch | Pipeline], id: int | None) -> bool:
-        parent = None if id is None else self._row(kind, id)
+    def _is_live(self, kind: Any, id: int | None, moment: datetime) -> bool:
+        parent: Any = None if id is None else self._row(kind, id)
+        if parent is None:
+            return False
+        if parent.status not in BATCH_ENDED | PIPELINE_ENDED or parent.updated_at > moment:
+            return True
         if isinstance(parent, Batch):
-            return parent.status not in BATCH_ENDED or self._is_live(Pipeline, parent.pipeline_id)
-        return isinstance(parent, Pipeline) and parent.status not in PIPELINE_ENDED
+            return self._is_active(batch_id=id) or self._is_live(Pipeline, parent.pipeline_id, moment)
+        inner = [b for b in self._matching(Batch, EVERYTHING, None) if b.pipeline_id == id]
+        return self._is_active(pipeline_id=id) or any(self._is_active(batch_id=batch.id) for batch in inner)
+
+    def _is_active(self, **parent: Any) -> bool:
+        ((via, id),) = parent.items()
+        active = JOB_UNFINISHED - {JobStatus.PLANNED}
+        return any(getattr(job, via) == id and job.status in active for job in self._matching(Job, EVERYTHING, None))
 
     def _has(self, kind: type[Record], **attribute: Any) -> bool:
         ((name, value),) = attribute.items()
@@ -378,7 +407,9 @@ def _expired(job: Job, now: datetime) -> bool:
 
 
 def _last_touched(row: Any) -> tuple[Any, int]:
-    return (row.ended_at if isinstance(row, Job) else row.updated_at, row.id)
+    if isinstance(row, Job):
+        return (row.ended_at or row.updated_at, row.id)
+    return (row.updated_at, row.id)
 
 
 def _bucket(row: Record, part: str | Bucket) -> Any:

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from gnj.queue.model import Job
+from gnj.queue.model import Job, NewJob
 from gnj.queue.storage import Select
+from gnj.testing.contracts.support import together
 
 FAIL = 'mutation($id: Int!) { jobUpdate(job: {id: $id, status: "failed"}) { id } }'
 
@@ -414,3 +415,54 @@ def test_nothing_is_left_of_a_pipeline_that_was_deleted(api):
     pipeline_of(api, 2, "job", started=False)
     delete(api, "pipeline")
     assert all(job.deleted_at for job in api.storage.inner.find(Job, Select(deleted=True)))
+
+
+def test_what_would_leave_others_hanging_is_not_deleted(api):
+    """A job of the batch that is a step of a running pipeline: that one would wait for it for ever."""
+    running = pipeline_of(api, "job")
+    batch = api.get("mutation { batchCreate(batch: {}) { id } }")["id"]
+    api.update(id=1, batchId=batch)
+    message = "job 1 belongs to another batch or pipeline as well: take it out first"
+    assert refuse_delete(api, "batch", batch) == (message, "ILLEGAL_TRANSITION")
+    other = api.get('mutation { pipelineCreate(pipeline: {name: "q"}) { id } }')["id"]
+    inner = api.get(f"mutation {{ batchCreate(batch: {{pipelineId: {other}}}) {{ id }} }}")["id"]
+    api.update(id=1, batchId=inner)
+    assert refuse_delete(api, "pipeline", other) == (message, "ILLEGAL_TRANSITION")
+    api.update(id=1, batchId=None)
+    delete(api, "pipeline", other)
+    api.update(id=api.claim()["id"], status="successful")
+    assert api.get(f"{{ pipeline(id: {running}) {{ status }} }}") == [{"status": "successful"}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mutation { jobCreate(job: {type: "hook:alert"}) { id } }',
+        'mutation { jobCreateMany(jobs: [{type: "mail"}, {type: "hook:alert"}]) { id } }',
+        'mutation { jobUpdate(job: {id: 1, type: "hook:alert"}) { id } }',
+        'mutation { acquireJob(typeList: ["mail", "hook:alert"]) { id } }',
+        'mutation { acquireJobs(typeList: ["hook:alert"], limit: 1) { id } }',
+    ],
+)
+def test_jobs_of_hooks_are_nobodys_to_make_nor_a_tenants_to_take(api, text):
+    api.create(tenant="evil")
+    message, code = api.refuse(text, tenant="evil")
+    assert (message, code) == (
+        "types that begin with 'hook:' are those of durable hooks, not 'hook:alert'",
+        "INVALID_INPUT",
+    )
+
+
+def test_each_failed_job_is_retried_once_by_type(api):
+    """By many at once: who has waited for the lock finds that another was faster."""
+    jobs = api.queue.enqueue_many([NewJob("mail") for _ in range(8)])
+    for job in api.queue.acquire(["mail"], 8):
+        api.queue.fail(job, "no")
+
+    def retry_all(_place):
+        made = []
+        while new := api.queue.retry_oldest(["mail"]):
+            made.append(new.retry_of)
+        return made
+
+    assert sorted(id for made in together(4, retry_all) for id in made) == [job.id for job in jobs]

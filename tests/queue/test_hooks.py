@@ -339,3 +339,54 @@ def test_bulk_ends_enqueue_a_hook_each(storage):
     jobs.queue.settle([gnj.queue.service.Outcome(claim, gnj.JobStatus.SUCCESSFUL) for claim in claims])
     assert {hook.input["job"]["id"] for hook in jobs.list(type="hook:each")} == {claim.id for claim in claims}
     assert storage.count(Job) == 100
+
+
+def test_what_is_too_large_is_left_out_of_what_a_durable_hook_is_told(storage):
+    jobs, seen = gnj.GNJ(storage), list[Event]()
+    jobs.on("created", durable=True, name="later")(seen.append)
+    jobs.enqueue("mail", {"large": "x" * 100_000}, name="n")
+    drain(jobs)
+    assert [(event.job.input, event.job.name) for event in seen] == [(None, "n")]
+
+
+def test_the_tenant_of_an_event_is_that_of_its_job(storage):
+    jobs, seen = gnj.GNJ(storage), list[Event]()
+    jobs.on("created", durable=True, name="later")(seen.append)
+    jobs.enqueue("mail", tenant="t")
+    (hook,) = jobs.list(type="hook:later")
+    jobs.queue.update_job(hook.id, {"input": {**hook.input, "job": {**hook.input["job"], "tenant": "victim"}}})
+    drain(jobs)
+    assert [event.job.tenant for event in seen] == ["t"]
+
+
+def test_a_name_that_is_too_long_registers_nothing(jobs):
+    with pytest.raises(InvalidInput, match="the type of a hook"):
+        jobs.on("created", durable=True, name="n" * 198)(print)
+    jobs.enqueue("mail")
+    assert jobs.count() == 1
+
+
+def test_an_idle_worker_keeps_its_hooks_known(storage, clock, monkeypatch):
+    """Also one that was registered after the queue was first used."""
+    monkeypatch.setattr("gnj.queue.events._RENEW", 0.0)
+    jobs = gnj.GNJ(storage)
+    _ = jobs.queue
+    jobs.on("created", durable=True, name="later")(print)
+    assert jobs.queue.acquire(["nothing"]) is None
+    assert [hook.name for hook in storage.find(Hook)] == ["later"]
+    clock.tick(3 * 86_400)
+    jobs.hooks._looked = float("-inf")
+    jobs.queue.reap(force=True)
+    assert (storage.find(Hook)[0].expires_at - clock()).days == 7
+
+
+def test_ratings_do_not_count_hooks(storage):
+    from gnj.queue.ratings import job_ratings
+
+    jobs = gnj.GNJ(storage)
+    jobs.on("failed", durable=True, name="later")(lambda event: None)
+    jobs.enqueue("mail")
+    jobs.queue.fail(claim(jobs), "no")
+    drain(jobs, types=["hook:later"])
+    with storage.begin(write=False) as tx:
+        assert job_ratings(tx, "")[0].total_jobs == 1

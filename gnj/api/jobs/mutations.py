@@ -11,6 +11,7 @@ from gnj.api.hooks import Kind
 from gnj.api.jobs.roots import Call, RootField
 from gnj.graphql.records import Resolvers
 from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, NotFound, StorageError
+from gnj.queue.events import HOOK
 from gnj.queue.fields import wire_name
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step, by_wire
 from gnj.queue.service import MAX_LEASE, Outcome
@@ -52,6 +53,7 @@ def job_update(call: Call, job: Values) -> Job:
     """What is given of one job; with `attempt`, only while that claim holds."""
     values = dict(job)
     id, attempt = values.pop("id", None), values.pop("attempt", None)
+    _refuse_hooks(values.get("type"))
     if id is None:
         raise JobNotFound("Could not find the job with the id [null]")
     return call.queue.update_job(id, values, attempt=attempt, tenant=call.tenant, spell=wire_name)
@@ -95,6 +97,8 @@ def acquire_job(
     lease_seconds: int | None = None,
 ) -> Job | None:
     """The first free job, claimed."""
+    if call.tenant:  # workers of the host's own run the hooks of all tenants
+        _refuse_hooks(*type_list)
     return call.queue.acquire(
         type_list,
         worker_id=worker_id,
@@ -114,6 +118,8 @@ def acquire_jobs(
     lease_seconds: int | None = None,
 ) -> Sequence[Job]:
     """The first free jobs, claimed."""
+    if call.tenant:
+        _refuse_hooks(*type_list)
     return call.siblings(
         call.queue.acquire(
             type_list,
@@ -287,8 +293,15 @@ def _check_choice(id: int | None, type_list: Sequence[str] | None, worker_id: st
         raise InvalidInput("workerId goes with typeList, not with id")
 
 
+def _refuse_hooks(*types: object) -> None:
+    """Jobs of durable hooks are made by what happens, not by callers: they say of other jobs what nobody could check."""
+    if taken := [type for type in types if isinstance(type, str) and type.startswith(HOOK)]:
+        raise InvalidInput(f"types that begin with {HOOK!r} are those of durable hooks, not {taken[0][:100]!r}")
+
+
 def _new(job: Values) -> Values:
     """The values of a job to be; an `attempt` of null is none (a client may echo whole rows)."""
+    _refuse_hooks(job.get("type"))
     return {name: value for name, value in job.items() if name != "attempt" or value is not None}
 
 

@@ -53,6 +53,7 @@ _BEGIN: Final = (
     "SET LOCAL enable_seqscan = off",
     "SET LOCAL enable_bitmapscan = off",
     "SET LOCAL jit = off",
+    "SET LOCAL lock_timeout = '5s'",
 )
 
 

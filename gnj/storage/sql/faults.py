@@ -48,7 +48,7 @@ DUPLICATE: Final = 1062
 """MySQL's number for a key that another row has."""
 _MYSQL: Final[dict[int, type[GnjError]]] = {
     1020: Conflict,  # ER_CHECKREAD: the row changed since the transaction's snapshot
-    1205: Conflict,  # ER_LOCK_WAIT_TIMEOUT
+    1205: StorageUnavailable,  # ER_LOCK_WAIT_TIMEOUT: after five seconds, which is as long as anybody should be kept waiting
     1213: Conflict,  # ER_LOCK_DEADLOCK
     1305: Conflict,  # ER_SP_DOES_NOT_EXIST: a savepoint that went with the transaction a deadlock ended
     3572: Conflict,  # ER_LOCK_NOWAIT

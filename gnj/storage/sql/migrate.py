@@ -23,7 +23,7 @@ _LOCK: Final = 0x676E6A
 """The first half of the advisory lock's key; the second tells tables of other names apart."""
 
 PATIENCE: Final = 3600
-"""Seconds that a migration waits for another one on MySQL: some rebuild a whole table."""
+"""Seconds that a migration waits for another one: some rebuild a whole table."""
 
 
 def upgrade(connection: Connection, tables: Tables) -> None:
@@ -57,6 +57,7 @@ def _alone(connection: Connection, tables: Tables) -> Iterator[None]:
 def _upgrade(connection: Connection, tables: Tables) -> None:
     if connection.dialect.name == "postgresql":
         names = zlib.crc32(f"{tables.schema or ''}.{tables.prefix}".encode()) - 2**31
+        connection.execute(text(f"SET LOCAL lock_timeout = '{PATIENCE}s'"))
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, names)))
         if tables.schema is not None:
             connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}"'))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, delete, exists, not_, or_, select
 
-from gnj.queue.model import Batch, Job, JobAttempt, Monitoring, Pipeline, Record, Step
-from gnj.queue.states import BATCH_ENDED, JOB_ENDED, PIPELINE_ENDED
+from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Record, Step
+from gnj.queue.states import BATCH_ENDED, JOB_ENDED, JOB_UNFINISHED, PIPELINE_ENDED, JobStatus
 from gnj.storage.sql.schema import Tables
 
 if TYPE_CHECKING:
@@ -23,12 +23,16 @@ def prune(rows: SqlRows, limit: int, *, deleted: float, ended: float | None) -> 
     now = rows.now()
     gone = now - timedelta(seconds=deleted)
     removed = 0
-    for kind, table in rows.tables.records.items():
-        found = _ids(rows, kind, table.c.deleted_at <= gone, table.c.deleted_at, limit)
+    for kind in (Job, Batch, Pipeline, Step, Hold, Monitoring):
+        table = rows.tables.of(kind)
+        found = _ids(rows, kind, [table.c.deleted_at <= gone], table.c.deleted_at, limit)
         if ended is not None and kind in _AGES:
-            age, over = table.c[_AGES[kind]], _over(rows, kind)
-            old = [age <= now - timedelta(seconds=ended), table.c.deleted_at.is_(None), *over]
+            moment = now - timedelta(seconds=ended)
+            age = table.c[_AGES[kind]]
+            old = [age <= moment, table.c.deleted_at.is_(None), *_over(rows, kind, moment)]
             found += _ids(rows, kind, old, age, limit - len(found))
+            if kind is Job:
+                found += _ids(rows, kind, _left_behind(rows, moment), table.c.id, limit - len(found))
         removed += _remove(rows, kind, found)
     return removed
 
@@ -42,13 +46,14 @@ _AGES: dict[type[Record], str] = {
 _GO_WITH: dict[type[Record], tuple[type[Record], str]] = {Job: (JobAttempt, "job_id"), Pipeline: (Step, "pipeline_id")}
 
 
-def _ids(rows: SqlRows, kind: type[Record], conditions: Any, age: ColumnElement[datetime], limit: int) -> list[int]:
-    """The ids of the first rows by age, locked; what others have locked is passed over."""
+def _ids(
+    rows: SqlRows, kind: type[Record], conditions: list[ColumnElement[bool]], order: ColumnElement[Any], limit: int
+) -> list[int]:
+    """The ids of the first rows, locked; what others have locked is passed over."""
     if limit < 1:
         return []
     table = rows.tables.of(kind)
-    wanted = conditions if isinstance(conditions, list) else [conditions]
-    statement = select(table.c.id).where(*wanted).order_by(age, table.c.id).limit(limit)
+    statement = select(table.c.id).where(*conditions).order_by(order, table.c.id).limit(limit)
     return list(rows.run(statement.with_for_update(skip_locked=rows.dialect.skips_locked)).scalars())
 
 
@@ -65,28 +70,63 @@ def _remove(rows: SqlRows, kind: type[Record], ids: list[int]) -> int:
     return len(ids)
 
 
-def _over(rows: SqlRows, kind: type[Record]) -> list[ColumnElement[bool]]:
+def _over(rows: SqlRows, kind: type[Record], moment: datetime) -> list[ColumnElement[bool]]:
     """What must hold of a row that is old enough: it has ended, and nothing that has not still needs it."""
     tables = rows.tables
     job, batch, pipeline = tables.job, tables.of(Batch), tables.of(Pipeline)
     if kind is Job:
-        live = or_(_live_batch(tables, job.c.batch_id), _live_pipeline(tables, job.c.pipeline_id))
-        return [rows.has_status(Job, JOB_ENDED), not_(live)]
+        return [rows.has_status(Job, JOB_ENDED), *_free(tables, moment)]
     if kind is Batch:
         member = exists().where(job.c.batch_id == batch.c.id)
-        return [rows.has_status(Batch, BATCH_ENDED), not_(member), not_(_live_pipeline(tables, batch.c.pipeline_id))]
+        live = _live_pipeline(tables, batch.c.pipeline_id, moment)
+        return [rows.has_status(Batch, BATCH_ENDED), not_(member), not_(live)]
     if kind is Pipeline:
         members = [not_(exists().where(table.c.pipeline_id == pipeline.c.id)) for table in (job, batch)]
         return [rows.has_status(Pipeline, PIPELINE_ENDED), *members]
     return []
 
 
-def _live_pipeline(tables: Tables, id: ColumnElement[int]) -> ColumnElement[bool]:
-    p = tables.of(Pipeline).alias()
-    return exists().where(p.c.id == id, p.c.deleted_at.is_(None), p.c.status.not_in(sorted(PIPELINE_ENDED)))
+def _left_behind(rows: SqlRows, moment: datetime) -> list[ColumnElement[bool]]:
+    """Jobs that stayed planned because what they belong to ended without them, and is over."""
+    job = rows.tables.job.c
+    member = or_(job.batch_id.is_not(None), job.pipeline_id.is_not(None))
+    planned = job.status == JobStatus.PLANNED.value
+    return [planned, job.updated_at <= moment, job.deleted_at.is_(None), member, *_free(rows.tables, moment)]
 
 
-def _live_batch(tables: Tables, id: ColumnElement[int]) -> ColumnElement[bool]:
+def _free(tables: Tables, moment: datetime) -> list[ColumnElement[bool]]:
+    """Whether a job belongs to nothing that is live."""
+    job = tables.job.c
+    return [not_(_live_batch(tables, job.batch_id, moment)), not_(_live_pipeline(tables, job.pipeline_id, moment))]
+
+
+def _live_pipeline(tables: Tables, id: ColumnElement[int], moment: datetime) -> ColumnElement[bool]:
+    p, b = tables.of(Pipeline).alias(), tables.of(Batch).alias()
+    inner = exists().where(b.c.pipeline_id == p.c.id, b.c.deleted_at.is_(None), _active(tables, "batch_id", b.c.id))
+    live = or_(
+        p.c.status.not_in(sorted(PIPELINE_ENDED)),
+        p.c.updated_at > moment,
+        _active(tables, "pipeline_id", p.c.id),
+        inner,
+    )
+    return exists().where(p.c.id == id, p.c.deleted_at.is_(None), live)
+
+
+def _live_batch(tables: Tables, id: ColumnElement[int], moment: datetime) -> ColumnElement[bool]:
     b = tables.of(Batch).alias()
-    unended = or_(b.c.status.is_(None), b.c.status.not_in(sorted(BATCH_ENDED)))
-    return exists().where(b.c.id == id, b.c.deleted_at.is_(None), or_(unended, _live_pipeline(tables, b.c.pipeline_id)))
+    live = or_(
+        b.c.status.is_(None),
+        b.c.status.not_in(sorted(BATCH_ENDED)),
+        b.c.updated_at > moment,
+        _active(tables, "batch_id", b.c.id),
+        _live_pipeline(tables, b.c.pipeline_id, moment),
+    )
+    return exists().where(b.c.id == id, b.c.deleted_at.is_(None), live)
+
+
+def _active(tables: Tables, via: str, id: ColumnElement[int]) -> ColumnElement[bool]:
+    j = tables.job.alias()
+    return exists().where(j.c[via] == id, j.c.status.in_(_ACTIVE), j.c.deleted_at.is_(None))
+
+
+_ACTIVE = sorted(status.value for status in JOB_UNFINISHED - {JobStatus.PLANNED})

@@ -228,7 +228,8 @@ def _index(tables: Mapping[str, Table], *, keyed: bool) -> None:
     index("job", "custom_id", "tenant type custom_id", f"custom_id IS NOT NULL AND {live}", unique=True)
     index("job", "status", "status id")
     index("job", "ended", "ended_at", f"ended_at IS NOT NULL AND {live}")
-    index("job", "deleted", "deleted_at", "deleted_at IS NOT NULL")
+    for name in ("job", "batch", "pipeline", "pipeline_step", "hold", "worker_monitoring"):
+        index(name, "deleted", "deleted_at", "deleted_at IS NOT NULL")
     index("job", "batch", "batch_id status", "batch_id IS NOT NULL")
     index("job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
     index("job_attempt", "job", "job_id attempt")

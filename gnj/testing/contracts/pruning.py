@@ -29,7 +29,7 @@ def left(storage: Storage, kind: type[Record] = Job) -> list[Any]:
 class PruneContract(Contract):
     """Pruning."""
 
-    @pytest.mark.parametrize("kind", list(MINIMAL))
+    @pytest.mark.parametrize("kind", [Job, Batch, Pipeline, Step, Hold, Monitoring])
     def test_what_was_deleted_goes_after_its_time(self, clocked: Clocked, kind: type[Record]) -> None:
         """Of every kind; not a millisecond before."""
         storage, clock = clocked
@@ -79,6 +79,44 @@ class PruneContract(Contract):
         clock.tick(WEEK)
         storage.prune(100, deleted=10 * WEEK, ended=WEEK)
         assert names(storage.find(Job)) == (["member"] if how == "unfinished" else [])
+
+    @pytest.mark.parametrize("status", ["queued", "processing", "cancel-requested"])
+    @pytest.mark.parametrize("by", ["batch", "pipeline", "pipeline of its batch"])
+    def test_a_parent_with_a_job_that_goes_on_is_live(self, clocked: Clocked, by: str, status: str) -> None:
+        """Though it has failed long since: the one that goes on may be recovered, and must not be the only one left."""
+        storage, clock = clocked
+        (pipeline,) = storage.insert(Pipeline, [{"status": PipelineStatus.FAILED}])
+        of = pipeline.id if by == "pipeline of its batch" else None
+        batches = storage.insert(Batch, [{"status": BatchStatus.FAILED, "pipeline_id": of}] * 2)
+        parents = (
+            [{"pipeline_id": pipeline.id}] * 2 if by == "pipeline" else [{"batch_id": batch.id} for batch in batches]
+        )
+        if by == "batch":
+            parents[1] = parents[0]
+        over = ended(storage, **parents[0])
+        other = put(storage, status=JobStatus(status), **parents[1])
+        clock.tick(WEEK)
+        storage.prune(100, deleted=DAY, ended=WEEK)
+        assert left(storage) == [over.id, other.id]
+        storage.edit(Job, [other.id], {"deleted_at": NOW})
+        storage.prune(100, deleted=DAY, ended=WEEK)
+        assert left(storage) == [other.id]
+
+    @pytest.mark.parametrize("kind, via", [(Batch, "batch_id"), (Pipeline, "pipeline_id")])
+    def test_what_stayed_planned_goes_with_what_it_belongs_to(
+        self, clocked: Clocked, kind: type[Any], via: str
+    ) -> None:
+        """Once that has ended and is old; what belongs to nothing waits for ever."""
+        storage, clock = clocked
+        failed, young = storage.insert(kind, [{"status": "failed"}, {"status": "failed"}])
+        rows = [{via: failed.id}, {via: failed.id}, {via: young.id}, {}]
+        jobs = put_many(storage, [{"status": JobStatus.PLANNED, **row} for row in rows])
+        clock.tick(WEEK)
+        storage.edit(kind, [young.id], {"updated_at": NOW})
+        assert storage.prune(1, deleted=DAY, ended=WEEK) == 1
+        assert left(storage) == [job.id for job in jobs[1:]]
+        assert storage.prune(100, deleted=DAY, ended=WEEK) == 2
+        assert (left(storage), left(storage, kind)) == ([jobs[2].id, jobs[3].id], [young.id])
 
     def test_a_batch_without_a_status_lives(self, clocked: Clocked) -> None:
         """Nobody has ended it."""

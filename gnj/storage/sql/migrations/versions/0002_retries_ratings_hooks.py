@@ -40,6 +40,15 @@ def upgrade(op: Operations, tables: Any) -> None:
         sa.Column("wants", p.json),
         sa.Column("expires_at", time, nullable=False),
     )
+    job = sa.table(
+        f"{tables.prefix}job", *map(sa.column, ("id", "retry_of_job_id", "replaced_by_job_id")), schema=tables.schema
+    )
+    retried = sa.select(job.c.retry_of_job_id, sa.func.max(job.c.id)).where(job.c.retry_of_job_id.is_not(None))
+    # one by one: MySQL does not update a table from itself
+    for old, new in op.get_bind().execute(retried.group_by(job.c.retry_of_job_id)).all():
+        op.execute(sa.update(job).where(job.c.id == old).values(replaced_by_job_id=new))
+    for name in ("batch", "pipeline", "pipeline_step", "hold", "worker_monitoring"):
+        p.index(name, "deleted", ["deleted_at"], "deleted_at IS NOT NULL")
     p.index("worker_monitoring", "created", ["created_at"])
     p.index("batch", "updated", ["updated_at"])
     p.index("pipeline", "updated", ["updated_at"])
