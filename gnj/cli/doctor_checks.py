@@ -301,7 +301,7 @@ def due_jobs(facts: Facts) -> Judgement:
     if contents is None:
         return Verdict.NONE, _OTHER_VERSION
     if not contents.overdue:
-        return Verdict.OK, "none waits that is due"
+        return Verdict.OK, "none that was delayed waits past its time (gnj types: what waits for a worker)"
     found = _at_most(contents.overdue, "job") + " due" + _since(contents.now, contents.oldest_due, "the first since")
     if _age(contents.now, contents.oldest_due) < _OVERDUE:
         return Verdict.OK, found

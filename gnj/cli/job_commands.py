@@ -1,4 +1,4 @@
-"""`gnj jobs retry`, `recover`, `cancel` and `delete`: one job after the other, each with its result."""
+"""`gnj jobs retry`, `recover`, `queue`, `cancel` and `delete`: one job after the other, each with its result."""
 
 from __future__ import annotations
 
@@ -40,6 +40,18 @@ def recover(ids: Ids, database: Database = None, as_json: AsJson = False) -> Non
     All are tried, whatever becomes of the others; the exit code is 1 if one could not be.
     """
     _each(ids, database, lambda jobs: jobs.recover, lambda _: "queued again", as_json=as_json)
+
+
+def queue(ids: Ids, database: Database = None, as_json: AsJson = False) -> None:  # noqa: FBT002 - how Typer declares a flag
+    """Queue each planned job, such as one that a lost lease holds (on_lost "hold").
+
+    All are tried, whatever becomes of the others; the exit code is 1 if one could not be.
+    """
+
+    def queued(jobs: GNJ) -> Callable[[int], Job]:
+        return lambda number: jobs.queue.update_job(number, {"status": JobStatus.QUEUED})
+
+    _each(ids, database, queued, lambda _: "queued", as_json=as_json)
 
 
 def cancel(ids: Ids, database: Database = None, as_json: AsJson = False) -> None:  # noqa: FBT002 - how Typer declares a flag

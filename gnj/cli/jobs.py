@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnj.cli.job_commands import cancel, delete, recover, retry
+from gnj.cli.job_commands import cancel, delete, queue, recover, retry
 from gnj.cli.options import Database
 from gnj.cli.output import CommandError, printable
 from gnj.cli.show import (
@@ -30,6 +30,7 @@ from gnj.queue.errors import InvalidInput
 from gnj.queue.model import Job, JobAttempt
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
+from gnj.queue.values import check_int
 from gnj.queue.where import And, Condition, equal, parse
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def show_job(
     from gnj.cli.existing import opened
 
     with opened(database) as jobs:
-        found = jobs.queue.select(Job, Select(equal(Job, id=id), deleted=True))
+        found = jobs.queue.select(Job, Select(equal(Job, id=check_int(id, "id")), deleted=True))
         if not found:
             raise CommandError(f"there is no job {id}", exit_code=1)
         attempts = jobs.queue.list(JobAttempt, job_id=id, order=("attempt", "id"), limit=lists.MAX_LIMIT)
@@ -162,7 +163,7 @@ def show_job(
         _print_attempt(attempt)
 
 
-for command in (retry, recover, cancel, delete):
+for command in (retry, recover, queue, cancel, delete):
     app.command()(command)
 
 

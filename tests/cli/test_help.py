@@ -41,7 +41,7 @@ ENVIRONMENT = {
 def test_the_commands_are_these():
     names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release", "jobs"]
     assert list(TOP) == names
-    assert list(TOP["jobs"].commands) == ["list", "show", "retry", "recover", "cancel", "delete"]
+    assert list(TOP["jobs"].commands) == ["list", "show", "retry", "recover", "queue", "cancel", "delete"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

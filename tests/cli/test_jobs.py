@@ -202,6 +202,26 @@ def test_cancel_and_delete(gnj_here, url):
     assert ids(gnj_here, url) == [5, 3, 2, 1]
 
 
+def test_a_job_that_a_lost_lease_holds_is_queued(gnj_here, sqlite):
+    with gnj.GNJ(sqlite) as jobs:
+        held = jobs.enqueue("held", on_lost="hold")
+        jobs.queue.acquire(["held"], lease=0.01)
+        deadline = time.monotonic() + 10
+        while not jobs.queue.reap(force=True):
+            assert time.monotonic() < deadline
+        assert jobs.get(held.id).status == "planned"
+        result = gnj_here("jobs", "queue", str(held.id), "--database", sqlite)
+        assert (result.returncode, result.stdout) == (0, f"{held.id}: queued\n")
+        assert jobs.get(held.id).status == "queued"
+
+
+@pytest.mark.parametrize("command", ["show", "retry"])
+def test_an_id_that_no_database_has(gnj_here, sqlite, command):
+    result = gnj_here("jobs", command, str(10**23), "--database", sqlite)
+    assert result.returncode == 1
+    assert "id must be from" in result.stdout + result.stderr
+
+
 def test_a_delete_without_a_terminal_needs_a_yes(gnj_here, sqlite):
     refused(gnj_here("jobs", "delete", "1", "--database", sqlite), 2, "--yes")
     assert ids(gnj_here, sqlite) == [1]
