@@ -96,3 +96,22 @@ def test_an_application_with_a_retention_keeps_up_once_it_serves():
         jobs.start()
         assert any(thread.name == "gnj-upkeep" for thread in threading.enumerate())
     assert not any(thread.name == "gnj-upkeep" for thread in threading.enumerate())
+
+
+@everywhere
+def test_p18_neither_a_snooze_nor_a_backoff_brings_a_job_before_its_start(queue, clock):
+    queue.enqueue(gnj.NewJob("mail", max_attempts=3, backoff=gnj.Fixed(5)))
+    for end in ("snooze", "fail"):
+        claimed = queue.acquire(["mail"])
+        later = clock() + timedelta(hours=1)
+        queue.update_job(claimed.id, {"start_after": later})
+        job = queue.snooze(claimed.id, claimed.attempt, 0.2) if end == "snooze" else queue.fail(claimed, "no")
+        assert job.due_at == later
+        clock.tick(3600)
+
+
+def test_a_replacement_that_is_gone_stands_in_nobodys_way(queue):
+    queue.enqueue(gnj.NewJob("mail", recoverable=True))
+    failed = queue.fail(queue.acquire(["mail"]), "no")
+    queue.delete(Job, queue.retry(failed.id).id)
+    assert queue.recover(failed.id).status == "queued"
