@@ -259,8 +259,7 @@ class GNJ:
 
         Call it until it gives 0, or let `retention=` of this object, or `gnj serve`, do it in the background.
         """
-        seconds = retention.total_seconds() if isinstance(retention, timedelta) else retention
-        return self.queue.prune(retention=seconds)
+        return self.queue.prune(retention=retention)
 
     def hold(self, type: str) -> Hold:
         """Hands out no more jobs of `type`; "all": of any."""
@@ -388,7 +387,7 @@ class GNJ:
                 self.storage.migrate()
             self._ready = True
         with suppress(StorageError):  # whoever uses the queue will be told; the hooks are tried again with what it does
-            self._queue.run(lambda unit: self.hooks.durable(unit.tx))
+            self.hooks.keep_known(self._queue.run)
 
     def _open(self, database: str | Engine | None) -> Storage:
         from gnj.storage import open_storage

@@ -136,9 +136,13 @@ class Hooks:
             self._looked = now
         return self._durable
 
-    def renewable(self) -> bool:
-        """Whether this process has durable hooks that were not made sure of for a while: somebody has to, also when idle."""
-        return bool(self._own) and time.monotonic() - self._looked >= _RENEW
+    def keep_known(self, run: Callable[[Callable[[Any], Any]], Any]) -> None:
+        """Makes sure, in a transaction that `run` gives, of the durable hooks this process has, if nobody has for a while.
+
+        Somebody has to, also when nothing happens.
+        """
+        if self._own and time.monotonic() - self._looked >= _RENEW:
+            run(lambda unit: self.durable(unit.tx))
 
     def jobs_for(self, tx: Rows, events: Sequence[Event]) -> list[dict[str, Any]]:
         """The rows of the jobs by which durable hooks are told of `events`. Of such jobs themselves none is told."""

@@ -19,7 +19,7 @@ ALL_TYPES = "all"
 
 def hold(unit: Unit, tenant: str, type: str) -> Hold:
     """Holds a type; the hold that is there already, if one is."""
-    return unit.tx.insert(Hold, [{"tenant": tenant, "type": type}])[0]
+    return create(unit, tenant, {"type": type})
 
 
 def create(unit: Unit, tenant: str, values: Mapping[str, Any]) -> Hold:

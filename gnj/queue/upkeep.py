@@ -17,7 +17,7 @@ logger = logging.getLogger("gnj.upkeep")
 EVERY: Final = 60.0
 """Seconds between two looks for what may go."""
 _BREATH: Final = 0.1
-"""Seconds between two prunes while there is more: some 10,000 rows a second, and room for others' transactions."""
+"""Seconds between two prunes while there is more: room for others' transactions."""
 
 
 class Upkeep:

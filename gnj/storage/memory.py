@@ -36,6 +36,7 @@ from gnj.queue.model import (
     RecordT,
     Step,
     attributes,
+    json_names,
 )
 from gnj.queue.ordering import selected
 from gnj.queue.states import (
@@ -424,10 +425,6 @@ def _defaults(kind: Any) -> Mapping[str, Any]:
     return {f.name: f.default for f in fields(kind) if f.default is not MISSING}
 
 
-def _json_names(kind: type[Record]) -> list[str]:
-    return [a.name for a in attributes(kind).values() if a.kind is Kind.JSON]
-
-
 def _resolved(kind: type[Record], changes: Changes, now: datetime, row: Record | None = None) -> dict[str, Any]:
     """The changes with what stands for something else filled in, and JSON that nobody else can change."""
     known = attributes(kind)
@@ -451,7 +448,7 @@ def _copy(row: RecordT) -> RecordT:
     """The row with JSON of its own, so that callers cannot change what is stored."""
     copies = {
         name: check_json(value, name)
-        for name in _json_names(type(row))
+        for name in json_names(type(row))
         if isinstance(value := getattr(row, name), (dict, list))
     }
     return replace(row, **copies) if copies else row

@@ -24,7 +24,7 @@ from gnj.storage.sql.dialects import DIALECTS
 from gnj.storage.sql.engine import in_memory
 from gnj.storage.sql.facts import COUNTED, Contents, Facts, File, Held, Indexes, Migrations, Server
 from gnj.storage.sql.faults import faults
-from gnj.storage.sql.migrate import _context, _scripts
+from gnj.storage.sql.migrate import context_of, scripts_of_package
 from gnj.storage.sql.schema import DUE, Tables
 from gnj.storage.sql.storage import SqlStorage
 from gnj.storage.sql.transaction import SqlRows
@@ -65,8 +65,8 @@ def inspect(storage: SqlStorage) -> Facts:
 
 
 def _migrations(connection: Connection, tables: Tables) -> Migrations:
-    scripts = _scripts()
-    current = _context(connection, tables).get_current_revision()
+    scripts = scripts_of_package()
+    current = context_of(connection, tables).get_current_revision()
     known = [script.revision for script in scripts.walk_revisions()]  # the newest first
     newer = current is not None and current not in known
     done = known.index(current) if current is not None and not newer else len(known)

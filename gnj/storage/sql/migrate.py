@@ -61,7 +61,7 @@ def _upgrade(connection: Connection, tables: Tables) -> None:
         connection.execute(select(func.pg_advisory_xact_lock(_LOCK, names)))
         if tables.schema is not None:
             connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{tables.schema}"'))
-    scripts, context = _scripts(), _context(connection, tables)
+    scripts, context = scripts_of_package(), context_of(connection, tables)
     current = _current(context, scripts)
     for script in reversed(list(scripts.iterate_revisions("head", current or "base"))):
         # not by Alembic's `command`, whose `op` and `context` are globals: two threads may migrate two databases
@@ -71,16 +71,18 @@ def _upgrade(connection: Connection, tables: Tables) -> None:
 
 def check(connection: Connection, tables: Tables) -> None:
     """Raises `NotMigrated` or `DatabaseTooNew` unless the database is of this version."""
-    scripts = _scripts()
-    if _current(_context(connection, tables), scripts) != scripts.get_current_head():
+    scripts = scripts_of_package()
+    if _current(context_of(connection, tables), scripts) != scripts.get_current_head():
         raise NotMigrated
 
 
-def _scripts() -> ScriptDirectory:
+def scripts_of_package() -> ScriptDirectory:
+    """The revisions there are."""
     return ScriptDirectory(str(_SCRIPTS))
 
 
-def _context(connection: Connection, tables: Tables) -> MigrationContext:
+def context_of(connection: Connection, tables: Tables) -> MigrationContext:
+    """What knows how far the database on `connection` came."""
     options = {"version_table": tables.version_table, "version_table_schema": tables.schema}
     return MigrationContext.configure(connection, opts=options)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import ColumnElement
 
 from gnj.queue.clock import After
-from gnj.queue.model import Job, Kind, attributes
+from gnj.queue.model import Job, attributes, json_names
 from gnj.queue.states import JOB_CLAIMED, Same
 from gnj.queue.storage import Changes, Settlement
 from gnj.storage.sql.dialect import Write
@@ -17,7 +17,7 @@ from gnj.storage.sql.rows import Mapper
 if TYPE_CHECKING:
     from gnj.storage.sql.transaction import SqlRows
 
-_JSON_NAMES: Final = frozenset(name for name, a in attributes(Job).items() if a.kind is Kind.JSON)
+_JSON_NAMES: Final = frozenset(json_names(Job))
 
 
 def settle(rows: SqlRows, settlements: Sequence[Settlement]) -> list[Job | None]:
