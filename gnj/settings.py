@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.service import DEFAULT_LEASE
+from gnj.queue.runner import DEFAULT_LEASE
 from gnj.queue.values import shown
 
 

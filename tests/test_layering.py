@@ -72,11 +72,14 @@ def room(sees: str = "", *, composes: bool = False, **names: str) -> Room:
 
 
 ROOMS = {
-    "gnj": room("gnj.app gnj.queue gnj.settings gnj.worker", composes=True),
+    "gnj": room("gnj.access gnj.app gnj.queue gnj.settings gnj.worker", composes=True),
     # The types of other packages stand in its signatures (a session, a schema), never in its work.
-    "gnj.app": room("gnj.queue gnj.settings gnj.worker", in_types="sqlalchemy graphql ariadne", composes=True),
+    "gnj.app": room(
+        "gnj.access gnj.queue gnj.settings gnj.worker", in_types="sqlalchemy graphql ariadne", composes=True
+    ),
     # graphql: to compare two schemas.
     "gnj.cli": room("gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True),
+    "gnj.access": room(),
     "gnj.settings": room("gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),
@@ -90,11 +93,11 @@ ROOMS = {
         "gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
         uses="ariadne graphql",
     ),
-    "gnj.api": room("gnj.queue gnj.graphql gnj.content gnj.transform", uses="ariadne graphql"),
+    "gnj.api": room("gnj.access gnj.queue gnj.graphql gnj.content gnj.transform", uses="ariadne graphql"),
     "gnj.content": room("gnj.queue"),
     "gnj.transform": room("gnj.queue"),
-    "gnj_starlette": room("gnj gnj.api", uses="starlette anyio"),
-    "gnj_flask": room("gnj gnj.api", uses="flask werkzeug"),
+    "gnj_starlette": room("gnj gnj.access gnj.api", uses="starlette anyio"),
+    "gnj_flask": room("gnj gnj.access gnj.api", uses="flask werkzeug"),
 }
 
 

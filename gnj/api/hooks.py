@@ -9,68 +9,28 @@ import inspect
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import Awaitable
+from typing import Any, TypeVar
 
+from gnj.access import Action, Authenticate, Authorize, Kind, Principal, RequestContext
 from gnj.api.http import Request
 from gnj.queue.errors import Forbidden, GnjError, Unauthenticated
+
+__all__ = [
+    "Action",
+    "Authenticate",
+    "Authorize",
+    "Guard",
+    "Kind",
+    "Principal",
+    "RequestContext",
+    "context_of",
+    "is_local",
+]
 
 logger = logging.getLogger("gnj.api")
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RequestContext:
-    """What a hook may look at, alike for every transport."""
-
-    headers: Mapping[str, str] = field(default_factory=dict)
-    """Names in lower case."""
-    cookies: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, str] = field(default_factory=dict)
-    client_host: str | None = None
-    """The address of the peer; None if unknown."""
-    transport: str = "http"
-    """`http`, `ws` or `sse`."""
-    connection_params: Mapping[str, Any] | None = None
-    """What the client sent with `connection_init` (WebSocket only)."""
-    raw: Any = None
-    """The web framework's own request or socket."""
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who is calling."""
-
-    id: str
-    tenant: str = ""
-    """Whose rows the caller sees; "" is the tenant of those who need no tenants."""
-    roles: frozenset[str] = frozenset()
-    """For the host's own `authorize`; gnj gives them no meaning."""
-
-
-class Kind(StrEnum):
-    """What sort of thing an action does."""
-
-    READ = "read"
-    ENQUEUE = "enqueue"
-    WORK = "work"
-    """Claims jobs and ends them."""
-    ADMIN = "admin"
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """What the caller wants to do: `name` is the GraphQL root field or the REST route."""
-
-    name: str
-    kind: Kind
-
-
-Authenticate: TypeAlias = Callable[[RequestContext], "Principal | Awaitable[Principal | None] | None"]
-Authorize: TypeAlias = Callable[[Principal, Action, Any], "bool | Awaitable[bool]"]
 
 
 def context_of(request: Request) -> RequestContext:
@@ -82,6 +42,7 @@ def context_of(request: Request) -> RequestContext:
         client_host=request.client_host,
         transport=request.transport,
         raw=request.raw,
+        run_async=request.run_async,
     )
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
+from gnj.access import RunAsync
 from gnj.graphql.errors import known, masked, refused
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import GnjError, StorageUnavailable
@@ -44,6 +45,8 @@ class Request:
     """`http` here; other transports make contexts, not requests (see `gnj.api.hooks.RequestContext`)."""
     raw: Any = None
     """The web framework's own request."""
+    run_async: RunAsync | None = None
+    """See `RequestContext.run_async`."""
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
@@ -58,6 +61,25 @@ class Request:
         return found
 
 
+class Stream(Protocol):
+    """A body that comes bit by bit. Pulled by the adapter, in whatever thread it likes; nothing here blocks."""
+
+    heartbeat: float
+    """Seconds after which `take` is to be called again though `ready` was not: it then may give a sign of life."""
+
+    def attach(self, ready: Callable[[], None]) -> None:
+        """Has `ready` called, from any thread, whenever there is something to take; at once if there is already.
+
+        It must neither block nor raise.
+        """
+
+    def take(self) -> bytes | None:
+        """What has come since the last call; b"" where nothing has; None when the stream has ended."""
+
+    def close(self) -> None:
+        """The client is gone, or the stream has ended; idempotent."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Response:
     """One answer. `headers` as they go over the wire, in order, names in lower case."""
@@ -65,6 +87,8 @@ class Response:
     status: int = 200
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
+    stream: Stream | None = None
+    """In place of a body: what comes bit by bit, until it ends or the client goes away."""
 
     def header(self, name: str) -> str | None:
         """The first header of that name (in lower case), or None."""

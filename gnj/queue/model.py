@@ -212,7 +212,42 @@ class Hook(Record):
     expires_at: datetime
 
 
-RecordType: TypeAlias = Job | JobAttempt | Batch | Pipeline | Step | Hold | Monitoring | Hook
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement(Record):
+    """What one transaction changed, for those in other processes who follow (the outbox)."""
+
+    origin: str
+    """Names the queue that made the change."""
+    data: Json = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener(Record):
+    """Somebody in some process who wants to know, until it expires: of work ("jobs") or of every change ("changes")."""
+
+    wants: str
+    name: str | None = None
+    """Host and process, for people."""
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Token(Record):
+    """A bearer token, of which only the digest is kept."""
+
+    name: str
+    """For people."""
+    hash: str
+    """SHA-256 of the token, in hexadecimal."""
+    scopes: Json
+    """What it allows: kinds of action (`gnj.access.Kind`)."""
+    expires_at: datetime | None = None
+    last_used_at: datetime | None = None
+
+
+RecordType: TypeAlias = (
+    Job | JobAttempt | Batch | Pipeline | Step | Hold | Monitoring | Hook | Announcement | Listener | Token
+)
 RecordT = TypeVar("RecordT", bound=Record)
 
 RECORDS: Mapping[str, type[Record]] = MappingProxyType(
@@ -225,6 +260,9 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "hold": Hold,
         "worker_monitoring": Monitoring,
         "hook": Hook,
+        "event": Announcement,
+        "listener": Listener,
+        "token": Token,
     }
 )
 """The records by the name of their table."""

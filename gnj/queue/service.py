@@ -1,6 +1,6 @@
 """`Queue`: the one door to the core. Faces, workers and the Python surface are its clients.
 
-Each command is one transaction: opened here, tried again when another stood in its way, committed, and only then are those
+Each command is one transaction (`Runner.run`): tried again when another stood in its way, committed, and only then are those
 who wait for work woken. What the commands mean is in the modules they are taken from.
 """
 
@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -28,11 +27,10 @@ from gnj.queue.errors import (
     LeaseLost,
     StorageError,
 )
-from gnj.queue.events import Hooks
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values, with_type
 from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Record, RecordT, Step
-from gnj.queue.policy import Policy
+from gnj.queue.runner import Runner
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select, Storage
 from gnj.queue.summaries import TypeSummary
@@ -46,7 +44,6 @@ from gnj.queue.values import (
     clean_text,
     shown,
 )
-from gnj.queue.wake import Wake
 from gnj.queue.where import Where, equal
 
 logger = logging.getLogger("gnj.queue")
@@ -56,10 +53,6 @@ Values = Mapping[str, Any]
 
 MAX_CLAIM = 1000
 MAX_BULK = 100_000
-DEFAULT_LEASE = 3600.0
-"""Seconds: clients of the original have no heartbeat (section 0, point 7); workers of gnj ask for 30 and renew them."""
-MAX_LEASE = 30 * 86400.0
-_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +74,7 @@ class Outcome:
     delay: float | None = None
 
 
-class Queue:
+class Queue(Runner):
     """The rules of gnj over one storage. Safe to share between threads; two in one process do not know each other.
 
     Args:
@@ -92,21 +85,8 @@ class Queue:
         seed: Makes the jitter of backoffs repeatable, for tests.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        *,
-        lease: float = DEFAULT_LEASE,
-        policies: Mapping[str, Policy] | None = None,
-        hooks: Hooks | None = None,
-        seed: int | None = None,
-    ) -> None:
-        self.storage = storage
-        self.lease = check_seconds(lease, "lease", low=0.01, high=MAX_LEASE)
-        self.policies = {} if policies is None else policies
-        self.wake = Wake()
-        self.hooks = Hooks() if hooks is None else hooks
-        self._random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
+    def __init__(self, storage: Storage, **options: Any) -> None:
+        super().__init__(storage, **options)
         self._reaped = -math.inf
         self._reaping = threading.Lock()
 
@@ -303,6 +283,8 @@ class Queue:
     def reap(self, *, force: bool = False) -> int:
         """Takes lost leases back, at most once a second unless forced; how many. `acquire` does it on the way."""
         now = time.monotonic()
+        if self.joined:  # not in a transaction of the caller's, which would hold their locks
+            return 0
         if not force and now - self._reaped < maintenance.REAP_EVERY:
             return 0
         if not self._reaping.acquire(blocking=force):
@@ -471,43 +453,6 @@ class Queue:
         """The types that jobs or holds have, in their order, and how many jobs of each have which status."""
         with self.storage.begin(write=False) as tx:
             return summaries.types(tx, tenant)
-
-    # The way through --------------------------------------------------------------------------------------------------
-
-    def run(self, command: Callable[[Unit], T], *, tries: int = _TRIES) -> T:
-        """Runs a command in a transaction and wakes those who wait for work after its commit.
-
-        A conflict with another transaction is tried again, `tries` times in all.
-        """
-        done = 1
-        while True:
-            try:
-                with self.storage.begin() as tx:
-                    unit = Unit(tx, self.lease, self._random.random, self.hooks)
-                    result = command(unit)
-                    unit.close()
-            except Conflict:
-                if done == tries:
-                    raise
-                # apart from each other, so that two that collided do not collide again
-                time.sleep(self._random.random() * 0.002 * 2**done)
-                done += 1
-                continue
-            if unit.ready:
-                self.wake.set()
-            if unit.events:
-                self.hooks.publish(unit.events)
-            return result
-
-    def lease_of(self, seconds: float | None) -> float:
-        """A claim's lease in seconds: as asked for, checked, or the queue's default."""
-        return self.lease if seconds is None else check_seconds(seconds, "lease", low=0.01, high=MAX_LEASE)
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """While the block lasts, changes made by other processes set `wake` as well, where the storage can tell."""
-        with self.storage.listen(self.wake.set):
-            yield
 
     def _take_back(self, lost: Job) -> bool:
         try:

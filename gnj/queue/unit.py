@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gnj.queue.events import Event, Hooks
+from gnj.queue.feed import Change
 from gnj.queue.model import Job
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows
@@ -26,6 +27,8 @@ class Unit:
     """A job may have become ready: whoever waits for work is woken after the commit."""
     events: list[Event] = field(default_factory=list)
     """What happened, as far as anybody wants to know."""
+    changes: list[Change] = field(default_factory=list)
+    """What changed, if anybody follows."""
 
     def tell(self, name: str | None, job: Job, previous: JobStatus | None) -> None:
         """Notes that `name` (None: nothing) happened to `job`, whose status was `previous`."""

@@ -165,7 +165,7 @@ def test_a_newer_database_is_refused_with_both_versions_named(make):
         connection.execute(text(f"UPDATE {storage.tables.version_table} SET version_num = '7777'"))
         connection.commit()
     for call in (storage.migrate, storage.check):
-        with pytest.raises(DatabaseTooNew, match=r"7777.*0002"):
+        with pytest.raises(DatabaseTooNew, match=r"7777.*0003"):
             call()
 
 

@@ -14,7 +14,8 @@ from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, Not
 from gnj.queue.events import HOOK
 from gnj.queue.fields import wire_name
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step, by_wire
-from gnj.queue.service import MAX_LEASE, Outcome
+from gnj.queue.runner import MAX_LEASE
+from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
 from gnj.queue.values import check_int

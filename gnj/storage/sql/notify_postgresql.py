@@ -128,8 +128,8 @@ class _Listener:
         raw.execute(f"DELETE FROM {self._table} WHERE expires_at < {DATABASE_NOW}")
         name = f"{socket.gethostname()}:{os.getpid()}"
         row: int = raw.execute(
-            f"INSERT INTO {self._table} (wants, name, created_at, expires_at) "
-            f"VALUES ('jobs', %s, {DATABASE_NOW}, {DATABASE_NOW} + %s * interval '1 second') RETURNING id",
+            f"INSERT INTO {self._table} (wants, name, created_at, updated_at, expires_at) "
+            f"VALUES ('jobs', %s, {DATABASE_NOW}, {DATABASE_NOW}, {DATABASE_NOW} + %s * interval '1 second') RETURNING id",
             (name, LEASE),
         ).fetchone()[0]
         self._check(raw, row)

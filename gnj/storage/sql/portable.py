@@ -70,6 +70,10 @@ class Portable:
             **options,
         )
 
+    def drop(self, name: str) -> None:
+        """Takes a table away, if it is there."""
+        self.op.drop_table(self._name(name), schema=self.schema, if_exists=True)
+
     def column(self, table: str, column: sa.Column[Any]) -> None:
         """One more column of a table that is there."""
         if not (self.mysql and any(c["name"] == column.name for c in self._inspector.get_columns(self._name(table)))):

@@ -63,9 +63,7 @@ class Tables:
     worker: Table
     schedule: Table
     schedule_tick: Table
-    event: Table
     listener: Table
-    token: Table
     bucket: Table | None
     """Locks of MySQL's."""
 
@@ -125,6 +123,7 @@ def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bo
         records=MappingProxyType({kind: named[name] for name, kind in RECORDS.items()}),
         job=named["job"],
         hold=named["hold"],
+        listener=named["listener"],
         bucket=table("bucket", *schema_mysql.bucket_columns()) if keyed else None,
         **own,
     )
@@ -165,7 +164,7 @@ def _ready() -> Column[Any]:
 
 
 def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
-    """The tables without a record: workers and schedules, the outbox and who reads it, tokens."""
+    """The tables without a record: workers and schedules."""
 
     def some(type: Any, names: str, *, nullable: bool = True) -> list[Column[Any]]:
         return [Column(name, type, nullable=nullable) for name in names.split()]
@@ -189,15 +188,6 @@ def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
         "schedule_tick": [
             *(_id(), *must(ID, "schedule_id"), *must(TIME, "tick_at"), *some(ID, "job_id")),
             *must(TIME, "created_at"),
-        ],
-        "event": [
-            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name kind"), *must(ID, "row_id"), *some(ID, "transaction_id")),
-            *(*some(JSON, "data"), *must(TIME, "created_at")),
-        ],
-        "listener": [*(_id(), *must(TEXT, "wants"), *some(TEXT, "name"), *must(TIME, "created_at expires_at"))],
-        "token": [
-            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name hash"), *must(JSON, "scopes")),
-            *(*must(TIME, "created_at"), *some(TIME, "expires_at last_used_at deleted_at")),
         ],
     }
 
@@ -245,7 +235,7 @@ def _index(tables: Mapping[str, Table], *, keyed: bool) -> None:
     index("schedule", "name", "tenant kind name", live, unique=True)
     index("schedule", "next", "next_at", f"next_at IS NOT NULL AND NOT paused AND {live}")
     index("schedule_tick", "tick", "schedule_id tick_at", unique=True)
-    index("event", "row", "kind row_id")
+    index("event", "created", "created_at")
     index("listener", "expires", "expires_at")
     index("worker_monitoring", "created", "created_at")
-    index("token", "hash", "hash", unique=True)
+    index("token", "hash", "hash")

@@ -36,7 +36,6 @@ def keys(ready: str, due: str, claimed: str) -> dict[str, list[Column[Any]]]:
             _key("name_key", digest_sql("tenant", "kind", "name"), _LIVE),
             _key("next_key", "next_at", f"NOT paused AND {_LIVE}", ID),
         ],
-        "token": [_key("hash_key", digest_sql("hash"))],
     }
 
 
@@ -50,7 +49,6 @@ INDEXES: Final[Mapping[tuple[str, str], str]] = {
     ("worker", "worker_id"): "worker_key",
     ("schedule", "name"): "name_key",
     ("schedule", "next"): "next_key",
-    ("token", "hash"): "hash_key",
 }
 """The columns of an index, where they differ from the other databases'."""
 UNIQUE: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
@@ -58,7 +56,7 @@ UNIQUE: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
     ("tenant", "type"): ("held_type", "held_tenant"),
 }
 """The generated columns that stand for what is unique."""
-PREFIXES: Final[Mapping[str, int]] = {"kind": 40}
+PREFIXES: Final[Mapping[str, int]] = {"hash": 64}
 """How much of a text is in an index that need not tell all of them apart."""
 
 

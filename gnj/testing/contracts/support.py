@@ -16,6 +16,7 @@ from gnj.queue.clock import After
 from gnj.queue.errors import Conflict, StorageUnavailable
 from gnj.queue.model import (
     RECORDS,
+    Announcement,
     Attribute,
     Batch,
     Hold,
@@ -23,10 +24,12 @@ from gnj.queue.model import (
     Job,
     JobAttempt,
     Kind,
+    Listener,
     Monitoring,
     Pipeline,
     Record,
     Step,
+    Token,
     attributes,
 )
 from gnj.queue.states import JOB_MOVES, JobStatus
@@ -56,6 +59,9 @@ MINIMAL: dict[type[Record], dict[str, Any]] = {
     Hold: {"type": "mail"},
     Monitoring: {"worker_id": "w", "worker_type": "t", "worker_status": "AVAILABLE"},
     Hook: {"name": "alert", "wants": ["failed"], "expires_at": PAST},
+    Announcement: {"origin": "queue"},
+    Listener: {"wants": "jobs", "expires_at": PAST},
+    Token: {"name": "ci", "hash": "0f"},
 }
 """The least each record can be stored with."""
 
