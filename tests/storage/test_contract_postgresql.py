@@ -92,7 +92,7 @@ def test_a_database_of_a_newer_version(postgresql_database):
     with storage.engine.begin() as connection:
         connection.execute(text(f"UPDATE {storage.tables.version_table} SET version_num = '9999'"))
     for call in (storage.check, storage.migrate):
-        with pytest.raises(DatabaseTooNew, match=r"9999.*0002"):
+        with pytest.raises(DatabaseTooNew, match=r"9999.*0003"):
             call()
     storage.close()
 

@@ -61,7 +61,7 @@ MINIMAL: dict[type[Record], dict[str, Any]] = {
     Hook: {"name": "alert", "wants": ["failed"], "expires_at": PAST},
     Announcement: {"origin": "queue"},
     Listener: {"wants": "jobs", "expires_at": PAST},
-    Token: {"name": "ci", "hash": "0f"},
+    Token: {"name": "ci", "hash": "0f", "scopes": ["read"]},
 }
 """The least each record can be stored with."""
 
