@@ -57,7 +57,7 @@ class StubStorage(Storage):
     def bind(self, connection: Any) -> Any:
         raise NotImplementedError
 
-    def listen(self, wake: Callable[[], None]) -> Any:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> Any:
         raise NotImplementedError
 
     def migrate(self) -> None: ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, TypeAlias
 
@@ -40,6 +41,10 @@ class Principal:
     """Whose rows the caller sees; "" is the tenant of those who need no tenants."""
     roles: frozenset[str] = frozenset()
     """For the host's own `authorize`; gnj gives them no meaning."""
+    scopes: frozenset[str] | None = None
+    """The kinds of action (`Kind`) the caller may do at most, before any hook is asked; "admin" is all of them. None: any."""
+    expires_at: datetime | None = None
+    """From then on the caller is nobody, and a socket is closed; None: never."""
 
 
 class Kind(StrEnum):

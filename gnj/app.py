@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import inspect
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from gnj.joining import Joining
+from gnj.operations.door import CustomOperations
+from gnj.operations.spec import Operation
 from gnj.queue.builder import PipelineBuilder
-from gnj.queue.errors import StorageError
+from gnj.queue.errors import NotMigrated, StorageError
 from gnj.queue.events import Event, Hooks, told
-from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline
+from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline, Token
 from gnj.queue.retry import Backoff, Exponential
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
+from gnj.queue.tokens import Tokens
 from gnj.queue.upkeep import Upkeep
 from gnj.queue.values import Json
 from gnj.queue.where import Where
@@ -25,11 +29,15 @@ from gnj.settings import Settings
 from gnj.worker import Handlers, Worker
 
 if TYPE_CHECKING:
+    from ariadne import SchemaBindable
     from graphql import GraphQLSchema
-    from sqlalchemy import Engine
+    from sqlalchemy import URL, Connection, Engine
+    from sqlalchemy.orm import Session, scoped_session
 
     from gnj.api.hooks import Authenticate, Authorize, Guard, Principal
     from gnj.api.http import Route
+    from gnj.api.jobs import Custom
+    from gnj.api.streams import Streams
     from gnj.graphql.engine import Engine as GraphQLEngine
     from gnj.graphql.limits import Limits
 
@@ -57,7 +65,7 @@ def _hook_handler(names: Sequence[str], fn: Callable[[Event], Any]) -> Callable[
     return handle_async if inspect.iscoroutinefunction(fn) else handle_sync
 
 
-class GNJ:
+class GNJ(CustomOperations, Joining):
     """A job queue: where its jobs are, what runs them, and how others reach them.
 
     Args:
@@ -68,6 +76,7 @@ class GNJ:
         authenticate: `(RequestContext) -> Principal | None`, sync or async: who is asking?
         authorize: `(Principal, Action, target) -> bool`, sync or async: may they? Everybody authenticated may, unless given.
         on_job_fail: `(job)`, sync or async: called for every job that has failed for good; as `@jobs.on("failed")`.
+        custom_mutations: Mutations of the host's by their names; see `Operation`, and `mutation` for the shorter way.
         settings: The fields of `Settings`, which each have an environment variable as well.
 
     Nothing is connected before it is needed. Databases inside the process (SQLite, memory) are migrated on first use;
@@ -76,15 +85,17 @@ class GNJ:
 
     def __init__(
         self,
-        database: str | Engine | Storage | None = None,
+        database: str | URL | Engine | Storage | None = None,
         *,
         handlers: Handlers | None = None,
         hooks: Hooks | None = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
         on_job_fail: Callable[[Job], Any] | None = None,
+        custom_mutations: Mapping[str, Operation] | None = None,
         **settings: Any,
     ) -> None:
+        super().__init__(custom_mutations)
         if isinstance(database, str):
             settings["database"] = database
         self.settings = Settings.of(settings)
@@ -176,6 +187,8 @@ class GNJ:
         on_lost: str | None = None,
         lifo: bool = False,
         tenant: str = "",
+        session: Session | scoped_session[Any] | None = None,
+        connection: Connection | None = None,
     ) -> Job:
         """Stores one job and gives it back; the one that has its `unique_id` already, if one has.
 
@@ -193,35 +206,56 @@ class GNJ:
             on_lost: What a lost lease does: "requeue" (also None), "fail" or "hold".
             lifo: Whether it comes before the jobs of its priority that are there already, not after them.
             tenant: Whose job it is.
+            session: Of the host's: the job is stored in its transaction, which the host ends; see `joined`.
+            connection: Likewise.
 
         Raises:
             InvalidInput: An argument is wrong; the message names it.
         """
-        return self.queue.enqueue(
-            NewJob(
-                type,
-                input,
-                name=name,
-                start_after=start_after,
-                priority=priority,
-                unique_id=unique_id,
-                recoverable=recoverable,
-                max_attempts=max_attempts,
-                backoff=backoff,
-                timeout=timeout,
-                on_lost=on_lost,
-                lifo=lifo,
-                tenant=tenant,
-            )
+        job = NewJob(
+            type,
+            input,
+            name=name,
+            start_after=start_after,
+            priority=priority,
+            unique_id=unique_id,
+            recoverable=recoverable,
+            max_attempts=max_attempts,
+            backoff=backoff,
+            timeout=timeout,
+            on_lost=on_lost,
+            lifo=lifo,
+            tenant=tenant,
         )
+        with self._in("enqueue", session, connection) as queue:
+            return queue.enqueue(job)
 
-    def enqueue_many(self, jobs: Iterable[NewJob]) -> list[Job]:
-        """Stores jobs, all or none, in order."""
-        return self.queue.enqueue_many(jobs)
+    def enqueue_many(
+        self,
+        jobs: Iterable[NewJob],
+        *,
+        session: Session | scoped_session[Any] | None = None,
+        connection: Connection | None = None,
+    ) -> list[Job]:
+        """Stores jobs, all or none, in order; `session` and `connection` as in `enqueue`."""
+        with self._in("enqueue_many", session, connection) as queue:
+            return queue.enqueue_many(jobs)
 
-    def pipeline(self, name: str | None = None, *, start: bool = True, tenant: str = "") -> PipelineBuilder:
-        """A pipeline to be written down in a `with` block, created whole at its end and started unless told not to."""
-        return PipelineBuilder(self.queue, name, start=start, tenant=tenant)
+    def pipeline(
+        self,
+        name: str | None = None,
+        *,
+        start: bool = True,
+        tenant: str = "",
+        session: Session | scoped_session[Any] | None = None,
+        connection: Connection | None = None,
+    ) -> PipelineBuilder:
+        """A pipeline to be written down in a `with` block, created whole at its end and started unless told not to.
+
+        `session` and `connection` as in `enqueue`.
+        """
+        within = self._in("pipeline", session, connection)
+        return PipelineBuilder(self._queue, name, start=start, tenant=tenant, within=within)
 
     def start_pipeline(self, id: int) -> Pipeline:
         """Starts a planned pipeline. Raises `NotFound`, `IllegalTransition`."""
@@ -235,9 +269,19 @@ class GNJ:
         """How many jobs meet `where` and have these values."""
         return self.queue.count(Job, where, **equals)
 
-    def cancel(self, id: int) -> Job:
-        """Cancels a waiting job at once and asks a running one to stop. Raises `JobNotFound`, `IllegalTransition`."""
-        return self.queue.cancel(id)
+    def cancel(
+        self,
+        id: int,
+        *,
+        session: Session | scoped_session[Any] | None = None,
+        connection: Connection | None = None,
+    ) -> Job:
+        """Cancels a waiting job at once and asks a running one to stop. Raises `JobNotFound`, `IllegalTransition`.
+
+        `session` and `connection` as in `enqueue`.
+        """
+        with self._in("cancel", session, connection) as queue:
+            return queue.cancel(id)
 
     def recover(self, id: int) -> Job:
         """Queues a failed, recoverable job again. Raises `JobNotFound`, `IllegalTransition`."""
@@ -269,6 +313,40 @@ class GNJ:
         """Hands out jobs of `type` again; whether it was held."""
         return self.queue.release_hold(type)
 
+    # Who may
+
+    def create_token(
+        self, name: str, *, scopes: Collection[str], tenant: str = "", expires: float | timedelta | None = None
+    ) -> str:
+        """Makes a stored token and gives it, this once: only its digest is kept.
+
+        Args:
+            name: Names it, for people and for `revoke_token`.
+            scopes: What it allows: some of "read", "enqueue", "work", and "admin", which is everything.
+            tenant: Whose jobs it is for.
+            expires: Seconds, or a timedelta, until it is of no use any more; never unless given.
+
+        Raises `InvalidInput`, also for a name that a token has already.
+        """
+        return self._tokens.create(name, scopes=scopes, tenant=tenant, expires=expires)
+
+    def tokens(self) -> Sequence[Token]:
+        """The stored tokens that are not revoked, the oldest first: all that is known of them, which they are not."""
+        return self._tokens.live()
+
+    def answers_only_here(self) -> bool:
+        """Whether only direct requests from this machine are answered: there is no token of either sort, and no
+        `authenticate`. Asks the database whether there are stored ones.
+        """
+        return self._guard.local_only
+
+    def revoke_token(self, which: int | str) -> Token:
+        """Takes the token with that id or name away: at once here, within two seconds in other processes.
+
+        Raises `NotFound`.
+        """
+        return self._tokens.revoke(which)
+
     # The faces
 
     @property
@@ -296,6 +374,34 @@ class GNJ:
         """The GraphQL schema of the jobs face, built when first asked for."""
         return self._engine.schema
 
+    def schema_parts(self, *, define_roots: bool = False, scalars: bool = True) -> tuple[str, Sequence[SchemaBindable]]:
+        """The jobs schema for a host that has an Ariadne schema of its own: `(type_defs, bindables)`.
+
+        `make_executable_schema([mine, type_defs], *my_bindables, *bindables)`; its context value must have what `context` gives.
+
+        Args:
+            define_roots: Define Query, Mutation and Subscription, rather than extend the host's.
+            scalars: Define SequelizeJSON and Date as well; else the host has its own.
+
+        Raises `SchemaError`.
+        """
+        from gnj.api.jobs import hosted
+
+        return hosted.parts(self._custom, define_roots=define_roots, with_scalars=scalars)
+
+    def context(self, request: Any) -> dict[str, Any]:
+        """What the context value of a host's own schema must have for gnj's fields: `{**jobs.context(request), …}`.
+
+        Who asks is asked, by the hooks that gnj's own faces ask, when a field of gnj's is resolved; then `Unauthenticated` may be
+        raised, which is the error of that field.
+
+        Args:
+            request: Starlette's or Flask's; or a `RequestContext`.
+        """
+        from gnj.api.jobs import hosted
+
+        return hosted.context(lambda: self.queue, self._guard, self.limits, request)
+
     def execute(
         self, query: str, variables: Mapping[str, Any] | None = None, *, principal: Principal | None = None
     ) -> dict[str, Any]:
@@ -304,41 +410,58 @@ class GNJ:
         from gnj.api.jobs import context
 
         caller = Principal("in-process") if principal is None else principal
-        return self._engine.execute(query, variables, context=context(self.queue, caller)).body
+        return self._engine.execute(query, variables, context=context(self.queue, caller, limits=self.limits)).body
 
     @property
     def limits(self) -> Limits:
         """The bounds of a request."""
-        from gnj.graphql.limits import Limits
-
-        return Limits()
+        return self.settings.limits
 
     @property
     def threads(self) -> int:
         """How many requests are served at once: as many as have a database connection."""
         return self.settings.pool_size
 
-    def routes(self, faces: Sequence[str] | None = None) -> list[Route]:
+    def routes(self, faces: Sequence[str] | None = None, *, asynchronous: bool = True) -> list[Route]:
         """The routes of the named faces, of all unless named: what an adapter mounts.
 
-        Raises `ValueError`, naming the face, for one that does not exist.
+        An adapter without an event loop (WSGI) says `asynchronous=False`. Raises `ValueError`, naming the face, for one that
+        does not exist; `SchemaError` for what is wrong with a custom operation, which is also to be async where that cannot
+        be.
         """
         from gnj.api import health, jobs
 
         makers: dict[str, Callable[[], list[Route]]] = {
-            "graphql": lambda: jobs.routes(self._engine, self.queue, self._guard),
+            # not self.queue: mounting must not connect, for a server may fork after it
+            "graphql": lambda: jobs.routes(
+                self._engine,
+                self._queue,
+                self._guard,
+                graphiql=self.settings.graphiql,
+                subscribed=self._streams,
+                origins=self.settings.origins,
+            ),
             "health": lambda: health.routes(self.storage.check),
         }
         chosen = list(makers) if faces is None else list(faces)
         if unknown := [face for face in chosen if face not in makers]:
             raise ValueError(f"there is no face {unknown[0]!r}; there are: {', '.join(makers)}")
-        return [route for face in chosen for route in makers[face]()]
+        routes = [route for face in chosen for route in makers[face]()]
+        if not asynchronous and "graphql" in chosen:
+            self._custom.refuse_asynchronous()
+        return routes
 
     def asgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
         """An ASGI application that serves the faces; needs `gnj_starlette`."""
         from gnj_starlette import asgi_app
 
         return asgi_app(self, faces)
+
+    def wsgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
+        """A WSGI application that serves the faces."""
+        from gnj.api.wsgi import wsgi_app
+
+        return wsgi_app(self, faces)
 
     def start(self) -> None:
         """Makes ready what the first request would have to wait for, and begins the upkeep. Adapters call it."""
@@ -348,15 +471,24 @@ class GNJ:
                 self._upkeep = Upkeep(queue, self.settings.retention or None)
                 self._upkeep.__enter__()
 
+    def end_subscriptions(self) -> None:
+        """Ends every open WebSocket and stream of this object's faces, so that their clients connect anew."""
+        if "_streams" in self.__dict__:
+            self._streams.close()
+
     def close(self) -> None:
         """Waits for hooks under way, and gives back what this object opened: connections of engines of its own."""
         with self._lock:
             upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             upkeep.__exit__(None, None, None)
+        self.end_subscriptions()
         self.hooks.flush(_FLUSH)
+        self._queue.feed.close()
         if self._owns_storage:
             self.storage.close()
+            # `sqlite://` has gone with its connection: who starts again finds an empty database
+            self._ready = self._ready and "durable" in self.storage.capabilities
 
     def __enter__(self) -> Self:
         return self
@@ -372,24 +504,58 @@ class GNJ:
         from gnj.graphql.engine import Engine
         from gnj.graphql.rules import Rules
 
-        # who has configured a token has left development: the schema is not for everybody (security.md, section 1)
-        return Engine(build_schema(), Rules(introspection=self.settings.token is None))
+        return Engine(build_schema(self._custom), Rules(limits=self.limits), introspects=self._introspects)
+
+    @cached_property
+    def _streams(self) -> Streams:
+        from gnj.api.jobs import streams
+
+        return streams(self._engine, self._queue, self._guard, self._custom.subscriptions)
+
+    @cached_property
+    def _custom(self) -> Custom:
+        from gnj.api.jobs import Custom
+
+        return Custom(self.freeze())
 
     @cached_property
     def _guard(self) -> Guard:
         from gnj.api.hooks import Guard
 
-        return Guard(token=self.settings.token, authenticate=self._authenticate, authorize=self._authorize)
+        return Guard(
+            token=self.settings.token,
+            tokens=self._tokens,
+            authenticate=self._authenticate,
+            authorize=self._authorize,
+        )
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        return Tokens(lambda: self.queue.storage, seconds=self.limits.statement_seconds)
+
+    def _introspects(self) -> bool:
+        """Whether the schema is for everybody: not for who has configured a token, and so has left development
+        (security.md, section 1). A stored one counts from the moment on that something is served.
+        """
+        if self.settings.token is not None or self.settings.env == "production":
+            return False
+        try:
+            return not self._ready or not self._tokens.exist()
+        except StorageError:  # as long as nobody knows
+            return False
 
     def _prepare(self) -> None:
         with self._lock:
             if "embedded" in self.storage.capabilities:
-                self.storage.migrate()
+                try:
+                    self.storage.check()  # reads only: somebody may be writing, a session of this very thread too
+                except NotMigrated:
+                    self.storage.migrate()
             self._ready = True
         with suppress(StorageError):  # whoever uses the queue will be told; the hooks are tried again with what it does
             self.hooks.keep_known(self._queue.run)
 
-    def _open(self, database: str | Engine | None) -> Storage:
+    def _open(self, database: str | URL | Engine | None) -> Storage:
         from gnj.storage import open_storage
 
         chosen = self.settings.database if database is None else database

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any, get_type_hints
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args, get_type_hints
 
+from gnj.graphql.limits import Limits
 from gnj.queue.errors import InvalidInput
 from gnj.queue.runner import DEFAULT_LEASE
 from gnj.queue.values import shown
@@ -25,6 +26,13 @@ class Settings:
         pool_size: Connections to the database, and so requests that use it at once. `GNJ_POOL_SIZE`.
         retention: Seconds for which ended jobs are kept once the application serves; 0: for ever, only what was deleted
             is pruned; none: nothing is. `GNJ_RETENTION`.
+        graphiql: Whether browsers get GraphiQL at `/graphql`; none: those of callers who may ask, while introspection is
+            on. `GNJ_GRAPHIQL`.
+        origins: Origins of pages, as `https://app.example`, that may open a WebSocket besides those of the server itself.
+            `GNJ_ORIGINS`, separated by commas.
+        env: "production" turns introspection off, as a token does. `GNJ_ENV`.
+        limits: The bounds of a request. Without them, each of its fields has a variable: `GNJ_LIMIT_MAX_BODY` for
+            `max_body`, and so on.
     """
 
     database: str = "sqlite:///gnj.db"
@@ -34,29 +42,56 @@ class Settings:
     schema: str | None = None
     pool_size: int = 10
     retention: float | None = None
+    graphiql: bool | None = None
+    origins: Sequence[str] = ()
+    env: str = "development"
+    limits: Limits = field(default_factory=Limits)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
         """The settings that `keywords` and `environment` make; keywords that are None are not given.
 
-        Raises `InvalidInput`, naming the setting, for an unknown one or a text that is no number where one is needed.
+        Raises `InvalidInput`, naming the setting, for an unknown one or a text that is no number or truth value where one
+        is needed.
         """
         known = get_type_hints(cls)
         if unknown := sorted(name for name in keywords if name not in known):
             raise InvalidInput(f"there is no setting {', '.join(unknown)}; there are: {', '.join(known)}")
         values = {name: value for name, value in keywords.items() if value is not None}
-        for field in fields(cls):
-            variable = f"GNJ_{field.name.upper()}"
+        if "limits" not in values:
+            values["limits"] = _limits(environment)
+        elif not isinstance(values["limits"], Limits):
+            raise InvalidInput(f"limits must be gnj.Limits(…), not {shown(values['limits'])}")
+        for each in fields(cls):
+            variable = f"GNJ_{each.name.upper()}"
             text = environment.get(variable)
-            if text and field.name not in values:
-                values[field.name] = _read(text, known[field.name], variable)
+            if text and each.name not in values:
+                values[each.name] = _read(text, known[each.name], variable)
         return cls(**values)
 
 
+def _limits(environment: Mapping[str, str]) -> Limits:
+    known = get_type_hints(Limits)
+    given = {name: variable for name in known if environment.get(variable := f"GNJ_LIMIT_{name.upper()}")}
+    values = {name: _read(environment[variable], known[name], variable) for name, variable in given.items()}
+    return Limits(**values)
+
+
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
 def _read(text: str, kind: Any, variable: str) -> Any:
-    if kind not in (int, float):
+    if kind == Sequence[str]:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    kinds = get_args(kind) or (kind,)
+    if bool in kinds:
+        if text.lower() not in _WORDS:
+            raise InvalidInput(f"{variable} must be true or false, not {shown(text)}")
+        return _WORDS[text.lower()]
+    number = next((each for each in (int, float) if each in kinds), None)
+    if number is None:
         return text
     try:
-        return kind(text)
+        return number(text)
     except ValueError:
         raise InvalidInput(f"{variable} must be a number, not {shown(text)}") from None

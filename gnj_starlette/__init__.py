@@ -14,24 +14,33 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import re
 import threading
 import urllib.parse
-from collections.abc import AsyncIterator, Mapping, MutableMapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import anyio
+import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 from starlette.requests import Request as HostRequest
-from starlette.routing import Route, Router
+from starlette.routing import Route, Router, WebSocketRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket as HostSocket
 
-from gnj.api import http
+from gnj.access import RunAsync
+from gnj.api import asgi, http
+from gnj.api.hooks import context_of
 
 __all__ = ["asgi_app", "mount"]
 
 logger = logging.getLogger("gnj.starlette")
+
+T = TypeVar("T")
+RouteT = TypeVar("RouteT", Route, WebSocketRoute)
 
 Host: TypeAlias = Starlette | Router
 """Where routes can be added; a FastAPI application is a Starlette."""
@@ -52,13 +61,17 @@ def mount(app: Host, jobs: http.Served, path: str = "/", faces: Sequence[str] | 
     prefix = path.rstrip("/")
     routes = jobs.routes(faces)
     names = {route.path: route.name for route in reversed(routes)}
+    sockets = {route.path: route.sockets for route in routes if route.sockets is not None}
     router = app.router if isinstance(app, Starlette) else app
     for below, methods in http.endpoints(routes).items():
         full = (prefix + below).rstrip("/")
         endpoint = _Endpoint(carrier, methods)
         for spelled in (full, full + "/"):
             if spelled:
-                router.routes.append(Route(spelled, endpoint, name=names[below]))
+                router.routes.append(_exact(Route(spelled, endpoint, name=names[below])))
+                if below in sockets:
+                    socket = WebSocketRoute(spelled, _SocketEndpoint(carrier, sockets[below]))
+                    router.routes.append(_exact(socket))
     router.lifespan_context = carrier.lifespan_around(router.lifespan_context)
 
 
@@ -67,6 +80,12 @@ def asgi_app(jobs: http.Served, faces: Sequence[str] | None = None) -> ASGIApp:
     router = Router(redirect_slashes=False)
     mount(router, jobs, "/", faces)
     return router
+
+
+def _exact(route: RouteT) -> RouteT:
+    """The route for its path only: Starlette's `$` takes a line feed after it as well (`/graphql%0a`)."""
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return route
 
 
 class _Endpoint:
@@ -84,7 +103,34 @@ class _Endpoint:
             response = refused.response
         except _Gone:
             return
-        await _send(response, send, head=scope["method"] == "HEAD")
+        head = scope["method"] == "HEAD"
+        await _send(response, send, head=head)
+        if response.stream is not None and head:
+            response.stream.close()
+        elif response.stream is not None:
+            await asgi.send_stream(response.stream, receive, send, self._carrier.bell())
+
+
+class _SocketEndpoint:
+    """The ASGI application of the WebSockets of one path."""
+
+    def __init__(self, carrier: _Carrier, sockets: http.Sockets) -> None:
+        self._carrier = carrier
+        self._sockets = sockets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        carrier = self._carrier
+        try:
+            carrier.check_head(scope)
+            failure = await carrier.in_thread(carrier.begin)
+        except _Refused as refused:
+            failure = refused.response
+        if failure is not None:
+            await asgi.refuse(failure, scope, send)
+            return
+        context = context_of(_request(scope, HostSocket(scope, receive, send), b"", carrier.run_async()))
+        with contextlib.suppress(OSError):  # how ASGI servers say that the client is gone (ASGI 2.4)
+            await asgi.serve_socket(self._sockets, scope, receive, send, context, carrier.bell(), carrier.in_thread)
 
 
 class _Refused(Exception):
@@ -106,15 +152,21 @@ class _Carrier:
         self._lock = threading.Lock()
         self._started = False
         # a limiter belongs to one event loop, an application may be run by several (tests do)
-        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("gnj_starlette")
+        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("gnj_threads")
+        self._bell: anyio.lowlevel.RunVar[asgi.Bell] = anyio.lowlevel.RunVar("gnj_bell")
 
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """The body. Raises `_Refused` when the request is too large or too slow, `_Gone` when it breaks off."""
+    def check_head(self, scope: Scope) -> None:
+        """Raises `_Refused` when URL or headers are too long."""
         limits = self._jobs.limits
         if sum(len(name) + len(value) for name, value in scope["headers"]) > limits.max_headers:
             raise _Refused(431, f"Headers are limited to {limits.max_headers:,} bytes.", "HEADERS_TOO_LARGE")
         if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > limits.max_url:
             raise _Refused(414, f"The URL is limited to {limits.max_url:,} bytes.", "URL_TOO_LONG")
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """The body. Raises `_Refused` when the request is too large or too slow, `_Gone` when it breaks off."""
+        limits = self._jobs.limits
+        self.check_head(scope)
         # Content-Length is not asked: it may be missing (chunked) or wrong
         chunks: list[bytes] = []
         size = 0
@@ -134,15 +186,39 @@ class _Carrier:
 
     async def answer(self, methods: Mapping[str, http.Endpoint], scope: Scope, body: bytes) -> http.Response:
         """Run the endpoint in a thread. A client that goes away meanwhile does not stop it half way."""
-        return await anyio.to_thread.run_sync(self._answer, methods, scope, body, limiter=self._threads())
+        request = _request(scope, HostRequest(scope), body, self.run_async())
+        # for a thread, that is: one that runs is not cancelled, and its answer is given whenever it comes
+        with anyio.move_on_after(self._jobs.limits.waiting_seconds):
+            return await self.in_thread(functools.partial(self._answer, methods, request))
+        return http.busy()
 
-    def _answer(self, methods: Mapping[str, http.Endpoint], scope: Scope, body: bytes) -> http.Response:
+    def _answer(self, methods: Mapping[str, http.Endpoint], request: http.Request) -> http.Response:
+        return self.begin() or http.answer(methods, request)
+
+    def begin(self) -> http.Response | None:
+        """Starts what is served, in a worker thread, unless it was started; the answer to the request if it cannot be."""
         if not self._started:
             try:
                 self._start(by_request=True)
             except Exception as error:  # noqa: BLE001 - whatever it is, this request has no other answer
                 return http.failure(error, "start")
-        return http.answer(methods, _request(scope, body))
+        return None
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Runs it in a thread of ours."""
+        return await anyio.to_thread.run_sync(work, limiter=self._threads())
+
+    def run_async(self) -> RunAsync:
+        """Leads back to this event loop, from any thread."""
+        return functools.partial(anyio.from_thread.run, token=anyio.lowlevel.current_token())
+
+    def bell(self) -> asgi.Bell:
+        """Of this event loop."""
+        bell = self._bell.get(None)
+        if bell is None:
+            bell = asgi.Bell()
+            self._bell.set(bell)
+        return bell
 
     def _start(self, *, by_request: bool) -> None:
         with self._lock:
@@ -188,7 +264,7 @@ class _Carrier:
         return lifespan
 
 
-def _request(scope: Scope, body: bytes) -> http.Request:
+def _request(scope: Scope, raw: HTTPConnection, body: bytes, run_async: RunAsync) -> http.Request:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
@@ -198,23 +274,26 @@ def _request(scope: Scope, body: bytes) -> http.Request:
     query = scope["query_string"].decode("latin-1")
     client = scope.get("client")
     return http.Request(
-        method=scope["method"],
+        method=scope.get("method", "GET"),  # a handshake is a GET
         path=scope["path"],
         query=dict(urllib.parse.parse_qsl(query, keep_blank_values=True)) if query else {},
         path_params=scope.get("path_params") or {},
         headers=headers,
         body=body,
         client_host=client[0] if client else None,
-        raw=HostRequest(scope),
+        transport="http" if scope["type"] == "http" else "ws",
+        raw=raw,
+        run_async=run_async,
     )
 
 
 async def _send(response: http.Response, send: Send, *, head: bool) -> None:
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-    headers.append((b"content-length", str(len(response.body)).encode()))
+    both = (*response.headers, *response.length)
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in both]
     try:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if head else response.body})
+        if response.stream is None or head:
+            await send({"type": "http.response.body", "body": b"" if head else response.body})
     except OSError:
         # how ASGI servers say that the client is gone (ASGI 2.4); what was done stays done
         logger.debug("The client went away before it was answered")

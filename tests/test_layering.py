@@ -72,28 +72,46 @@ def room(sees: str = "", *, composes: bool = False, **names: str) -> Room:
 
 
 ROOMS = {
-    "gnj": room("gnj.access gnj.app gnj.queue gnj.settings gnj.worker", composes=True),
+    # gnj.graphql.limits loads nothing else of its room.
+    "gnj": room(
+        "gnj.access gnj.app gnj.graphql.limits gnj.operations gnj.queue gnj.settings gnj.transaction gnj.worker",
+        composes=True,
+    ),
     # The types of other packages stand in its signatures (a session, a schema), never in its work.
     "gnj.app": room(
-        "gnj.access gnj.queue gnj.settings gnj.worker", in_types="sqlalchemy graphql ariadne", composes=True
+        "gnj.access gnj.graphql.limits gnj.joining gnj.operations gnj.queue gnj.settings gnj.worker",
+        in_types="sqlalchemy graphql ariadne",
+        composes=True,
     ),
+    # A part of the facade.
+    "gnj.joining": room("gnj.queue", in_types="sqlalchemy", composes=True),
     # graphql: to compare two schemas.
-    "gnj.cli": room("gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True),
+    "gnj.cli": room(
+        "gnj.graphql.limits gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True
+    ),
     "gnj.access": room(),
-    "gnj.settings": room("gnj.queue"),
+    # What a host registers, and what of it can be said without GraphQL: `import gnj` loads it.
+    "gnj.transaction": room("gnj.access gnj.queue", in_types="sqlalchemy"),
+    "gnj.operations": room("gnj.access gnj.queue gnj.transaction"),
+    "gnj.settings": room("gnj.graphql.limits gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),
     # The memory storage must work where no SQL library does.
     "gnj.storage.memory": room("gnj.queue", never="gnj.storage.sql"),
     "gnj.storage.sql": room("gnj.queue gnj.storage", uses="sqlalchemy alembic psycopg pymysql greenlet"),
-    "gnj.worker": room("gnj.queue", when_called="httpx"),
-    "gnj.client": room("gnj.queue", uses="httpx"),
-    "gnj.testing": room("gnj.queue gnj.worker", uses="pytest hypothesis"),
+    # A remote worker speaks to its queue as any client does.
+    "gnj.worker": room("gnj.queue gnj.client", when_called="httpx"),
+    "gnj.client": room("gnj.queue", when_called="httpx"),
+    "gnj.testing": room("gnj.queue gnj.testing.adapters gnj.worker", uses="pytest hypothesis"),
+    # What is carried to a GNJ, and what a GNJ answers.
+    "gnj.testing.adapters": room("gnj gnj.access gnj.api gnj.graphql.limits gnj.queue gnj.testing", uses="pytest"),
     "gnj.graphql": room(
-        "gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
+        "gnj.queue.deadline gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
         uses="ariadne graphql",
     ),
-    "gnj.api": room("gnj.access gnj.queue gnj.graphql gnj.content gnj.transform", uses="ariadne graphql"),
+    "gnj.api": room(
+        "gnj.access gnj.queue gnj.graphql gnj.operations gnj.content gnj.transform", uses="ariadne graphql"
+    ),
     "gnj.content": room("gnj.queue"),
     "gnj.transform": room("gnj.queue"),
     "gnj_starlette": room("gnj gnj.access gnj.api", uses="starlette anyio"),

@@ -109,7 +109,7 @@ def _cancelling_start(self: GNJ) -> None:
 def _commit_afterwards(self: SqlStorage, *, write: bool = True) -> Iterator[Rows]:
     """A transaction that says it is done, and commits a moment later."""
     with faults():
-        connection = self._begun(write=write)
+        connection, _ = self._begun(None, write=write)
     try:
         yield self._rows(connection)
     except BaseException:

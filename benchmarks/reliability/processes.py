@@ -213,7 +213,11 @@ class Fleet:
 
 def serve(database: str, port: int, log: Path, *, mutant: str | None = None, skew: float = 0.0) -> Any:
     """Starts `gnj serve`; see `await_server`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GNJ_")}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GNJ_") or name.startswith("GNJ_LIMIT_")
+    }
     wrong = {mutations.VARIABLE: mutant or "", SKEW: str(skew or "")}
     module = "benchmarks.reliability.serve" if mutant or skew else "gnj.cli"
     command = [sys.executable, "-m", module, "serve", "--database", database, "--port", str(port)]

@@ -15,20 +15,20 @@ prefer `application/json`, else `application/json`.
 from __future__ import annotations
 
 import functools
-import logging
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from gnj.api import sse
+from gnj.api.bodies import encoded
 from gnj.api.hooks import Guard, Principal, RequestContext, context_of
 from gnj.api.http import RETRY_AFTER, Endpoint, Request, Response, content
+from gnj.api.streams import Streams
 from gnj.graphql.engine import Engine, Outcome
-from gnj.graphql.errors import Stage, known, masked, refused
+from gnj.graphql.errors import Stage, known, refused
 from gnj.queue.errors import Forbidden, GnjError, InvalidInput, NotFound, StorageUnavailable, Unauthenticated
-from gnj.queue.values import dump_json, parse_json
-
-logger = logging.getLogger("gnj.graphql")
+from gnj.queue.values import parse_json
 
 METHODS = ("GET", "POST")
 
@@ -75,25 +75,36 @@ class _Parameters:
     operation_name: str | None
 
 
-def graphql_endpoint(engine: Engine, guard: Guard, make_context: MakeContext) -> Endpoint:
+def graphql_endpoint(
+    engine: Engine, guard: Guard, make_context: MakeContext, streams: Streams | None = None
+) -> Endpoint:
     """The endpoint of one schema, for routes with the methods `METHODS`.
 
     The caller is authenticated first; whether a field may be used is decided by its resolver, through `guard.authorize`.
+    Who asks for Server-Sent Events is answered with them; subscriptions, with `streams` only, in no other way.
     """
 
     def endpoint(request: Request) -> Response:
-        wanted = negotiate(request.headers.get("accept"))
+        accept = request.headers.get("accept")
+        wanted, events = negotiate(accept), wants_events(accept)
         try:
-            if wanted is None:
+            if wanted is None and not events:
                 message = f"Accept must allow {_RESPONSE} or {_JSON}."
                 raise _Refused(406, message, "NOT_ACCEPTABLE")  # noqa: TRY301
             context = context_of(request)
+            if events > 1:
+                context = replace(context, transport="sse")
             principal = guard.authenticate(context)
-            parameters = _of_get(request) if request.method in ("GET", "HEAD") else _of_post(request)
+            asked = _of_get(request) if request.method in ("GET", "HEAD") else _of_post(request)
+            if events and streams is not None and engine.subscribes(asked.query, asked.operation_name):
+                if request.method == "HEAD":
+                    return sse.headers_only()
+                context = replace(context, transport="sse")
+                return sse.subscribed(streams, asked.query, asked.variables, asked.operation_name, context, principal)
             outcome = engine.execute(
-                parameters.query,
-                parameters.variables,
-                parameters.operation_name,
+                asked.query,
+                asked.variables,
+                asked.operation_name,
                 make_context(request, context, principal),
                 queries_only=request.method != "POST",
             )
@@ -101,7 +112,9 @@ def graphql_endpoint(engine: Engine, guard: Guard, make_context: MakeContext) ->
             body = {"errors": [refused(str(error), error.code)]}
             return _sent(body, error.status, wanted, *error.headers)
         except GnjError as error:
-            return _whole_answer(error, wanted)
+            return whole_answer(error, wanted)
+        if events > 1 and outcome.stage is not Stage.METHOD:
+            return sse.answer(outcome)
         return _answered(outcome, wanted)
 
     return endpoint
@@ -110,7 +123,7 @@ def graphql_endpoint(engine: Engine, guard: Guard, make_context: MakeContext) ->
 @functools.lru_cache(maxsize=64)
 def negotiate(accept: str | None) -> Wanted | None:
     """What an Accept header (RFC 9110, 12.5.1) asks for; None if it takes no JSON."""
-    ranges = _ranges(accept) if accept and accept.strip() else {"*/*": 1.0}
+    ranges = media_ranges(accept) if accept and accept.strip() else {"*/*": 1.0}
     plain = _quality(_JSON, ranges)
     response = _quality(_RESPONSE, ranges)
     # a wildcard means application/json: graphql-http's audit 47DE
@@ -121,7 +134,20 @@ def negotiate(accept: str | None) -> Wanted | None:
     return Wanted(_RESPONSE, invalid=400, variables=400) if response > 0 else None
 
 
-def _ranges(accept: str) -> dict[str, float]:
+@functools.lru_cache(maxsize=64)
+def wants_events(accept: str | None) -> int:
+    """Whether an Accept header takes Server-Sent Events: 0 no; 1 yes, but JSON as well; 2 rather than JSON.
+
+    Only a client that names them does: a wildcard means JSON. Some clients name all they can read in every request, and
+    mean JSON for all but subscriptions.
+    """
+    ranges = media_ranges(accept or "")
+    events = ranges.get(sse.MEDIA_TYPE, 0.0)
+    return 0 if events <= 0 else 2 if events > max(_quality(_JSON, ranges), _quality(_RESPONSE, ranges)) else 1
+
+
+def media_ranges(accept: str) -> dict[str, float]:
+    """The media ranges of an Accept header with their qualities; what is wrong with one makes it 0."""
     result: dict[str, float] = {}
     for item in accept.split(","):
         media, *parameters = (part.strip().lower() for part in item.split(";"))
@@ -193,8 +219,8 @@ def _parameters(values: Mapping[str, Any]) -> _Parameters:
 
 
 def _answered(outcome: Outcome, wanted: Wanted | None) -> Response:
-    if wanted is None:
-        raise TypeError("the request was answered though nothing acceptable can be sent")
+    # None: the client takes events only, and cannot be sent this one as such
+    wanted = wanted or Wanted(_JSON, invalid=400, variables=200)
     if outcome.unavailable:
         return _sent(outcome.body, 503, wanted, ("retry-after", str(RETRY_AFTER)))
     match outcome.stage:
@@ -208,7 +234,8 @@ def _answered(outcome: Outcome, wanted: Wanted | None) -> Response:
             return _sent(outcome.body, wanted.invalid, wanted)
 
 
-def _whole_answer(error: GnjError, wanted: Wanted | None) -> Response:
+def whole_answer(error: GnjError, wanted: Wanted | None) -> Response:
+    """The answer to a request that came to nothing else, as JSON."""
     status = next(status for class_, status in _STATUS if isinstance(error, class_))
     headers: list[tuple[str, str]] = []
     if status == 401:
@@ -220,31 +247,4 @@ def _whole_answer(error: GnjError, wanted: Wanted | None) -> Response:
 
 def _sent(body: dict[str, Any], status: int, wanted: Wanted | None, *headers: tuple[str, str]) -> Response:
     content_type = wanted.content_type if wanted else _JSON
-    return content(_encoded(body), f"{content_type}; charset=utf-8", status, headers)
-
-
-def _encoded(body: dict[str, Any]) -> bytes:
-    try:
-        return dump_json(body).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        # Stored values are checked when they come in; only a custom resolver can give NaN, a lone surrogate, an object.
-        # The operation has run and may have changed something, so the client still gets the rest.
-        errors = [*body.get("errors", []), masked(error, "encoding the response", logger)]
-        return dump_json({"errors": errors, "data": _sendable(body.get("data"), 0)}).encode()
-
-
-def _sendable(value: Any, depth: int) -> Any:
-    if value is None or isinstance(value, (bool, int)):
-        return value
-    if isinstance(value, str):
-        return value.encode(errors="replace").decode()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if depth < 200:
-        if isinstance(value, Mapping):
-            return {
-                str(key).encode(errors="replace").decode(): _sendable(item, depth + 1) for key, item in value.items()
-            }
-        if isinstance(value, (list, tuple)):
-            return [_sendable(item, depth + 1) for item in value]
-    return None
+    return content(encoded(body).encode(), f"{content_type}; charset=utf-8", status, headers)

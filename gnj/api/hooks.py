@@ -1,4 +1,4 @@
-"""Who may: one Guard for every face (security.md, section 3; api.md, "Who may")."""
+"""Who may: one Guard for every face (security.md, section 3; api.md, "Who may"; docs/security.md)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import inspect
 import ipaddress
 import logging
 import re
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from gnj.access import Action, Authenticate, Authorize, Kind, Principal, RequestContext
 from gnj.api.http import Request
 from gnj.queue.errors import Forbidden, GnjError, Unauthenticated
+from gnj.queue.tokens import PREFIX, Tokens
 
 __all__ = [
     "Action",
@@ -49,20 +51,24 @@ def context_of(request: Request) -> RequestContext:
 class Guard:
     """Decides who calls and what they may.
 
-    - `token`: whoever sends it (`Authorization: Bearer …`) is the principal "token"
+    - `token`: whoever sends it (`Authorization: Bearer …`) is the principal "token", who may do everything
+    - `tokens`: whoever sends a stored one is the principal "token:" and its name, in its tenant, who may do what its scopes
+      say; one that begins as they do and is none is refused unless the hook knows better
     - `authenticate`: the host's hook, asked about everybody else
-    - neither: only direct calls from this machine are answered, as the principal "local"
-    - `authorize`: the host's hook, asked about every action of every principal; without it, all is allowed
+    - none of the three: only direct calls from this machine are answered, as the principal "local"
+    - `authorize`: the host's hook, asked about every action of every principal; without it, all is allowed that the scopes
+      allow
 
-    Hooks may be async: each call then runs on an event loop of its own in the worker thread of the request (about
-    0.1 ms), and so must not use what belongs to the host's loop. A hook that raises refuses, and the log has the reason.
-    ValueError: the token is empty.
+    Hooks may be async: they run on the host's event loop where the request came over one (`RequestContext.run_async`), else
+    on a loop of their own in the thread of the request (about 0.1 ms). A hook that raises refuses, and the log has the
+    reason. ValueError: the token is empty.
     """
 
     def __init__(
         self,
         *,
         token: str | None = None,
+        tokens: Tokens | None = None,
         authenticate: Authenticate | None = None,
         authorize: Authorize | None = None,
     ) -> None:
@@ -70,6 +76,7 @@ class Guard:
             raise ValueError("the token is empty: leave it out to serve local callers only")
         # a digest: comparing takes the same time whatever the length, and a dump of the memory has no token
         self._digest = hashlib.sha256(token.encode()).digest() if token is not None else None
+        self._tokens = tokens
         self._authenticate = authenticate
         self._authorize = authorize
 
@@ -78,27 +85,52 @@ class Guard:
         self._authenticate = authenticate
         self._authorize = authorize
 
+    @property
+    def local_only(self) -> bool:
+        """Whether only this machine is answered, because nothing says who else may ask."""
+        return self._digest is None and self._authenticate is None and not self._has_tokens()
+
     def authenticate(self, context: RequestContext) -> Principal:
-        """Who is calling. Raises `Unauthenticated`, alike for missing, malformed and wrong credentials."""
-        if self._digest is not None and self._has_token(context):
+        """Who is calling.
+
+        Raises `Unauthenticated`, alike for missing, malformed, unknown, expired and revoked credentials; `StorageError` where
+        the database has to be asked about a token and does not answer.
+        """
+        given = _bearer(context)
+        if given is not None and self._is_token(given):
             return Principal("token")
+        stored = given is not None and given.startswith(PREFIX) and self._tokens is not None
+        if stored and given is not None and (principal := self._of_stored(given)) is not None:
+            return principal
         if self._authenticate is not None:
             return self._ask(self._authenticate, context)
-        if self._digest is None and is_local(context):
-            return Principal("local")
-        if self._digest is None:
+        if self.local_only and not stored:
+            if is_local(context):
+                return Principal("local")
             raise Unauthenticated(
                 "Only direct requests from this machine are answered until a token is configured: set GNJ_TOKEN, or "
                 "give GNJ(...) an authenticate hook."
             )
         raise Unauthenticated
 
-    def authorize(self, principal: Principal, action: Action, target: Any = None) -> None:
-        """Raises `Forbidden` unless the principal may do this to the target (a record, an id, or None)."""
-        if self._authorize is None:
+    def authorize(
+        self, principal: Principal, action: Action, target: Any = None, context: RequestContext | None = None
+    ) -> None:
+        """Raises `Forbidden` unless the principal may do this to the target (a record, an id, or None).
+
+        `context` is that of the request, on whose event loop an async hook runs. Raises `Unauthenticated` when the principal
+        has expired meanwhile.
+        """
+        if principal.expires_at is not None and principal.expires_at <= datetime.now(UTC):
+            raise Unauthenticated
+        scopes = principal.scopes
+        if scopes is not None and action.kind not in scopes and Kind.ADMIN not in scopes:
+            raise Forbidden
+        hook = self._authorize
+        if hook is None:
             return
         try:
-            allowed = bool(_settled(self._authorize(principal, action, target)))
+            allowed = bool(_settled(lambda: hook(principal, action, target), context))
         except GnjError:
             raise
         except Exception:
@@ -107,18 +139,31 @@ class Guard:
         if not allowed:
             raise Forbidden
 
-    def _has_token(self, context: RequestContext) -> bool:
-        scheme, _, given = context.headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or self._digest is None:
+    def _is_token(self, given: str) -> bool:
+        if self._digest is None:
             return False
         # headers are bytes that were decoded as Latin-1
-        digest = hashlib.sha256(given.strip().encode("latin-1", "replace")).digest()
+        digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
         return hmac.compare_digest(digest, self._digest)
+
+    def _of_stored(self, given: str) -> Principal | None:
+        if self._tokens is None:
+            return None
+        token = self._tokens.find(given)
+        if token is None:
+            return None
+        scopes = frozenset(token.scopes if isinstance(token.scopes, list) else ())
+        return Principal(f"token:{token.name}", token.tenant, roles=scopes, scopes=scopes, expires_at=token.expires_at)
+
+    def _has_tokens(self) -> bool:
+        if self._tokens is None:
+            return False
+        return self._tokens.exist()
 
     @staticmethod
     def _ask(hook: Authenticate, context: RequestContext) -> Principal:
         try:
-            principal: object = _settled(hook(context))
+            principal: object = _settled(lambda: hook(context), context)
         except GnjError:
             raise
         except Exception:
@@ -158,11 +203,20 @@ def _is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def _settled(result: T | Awaitable[T]) -> T:
+def _bearer(context: RequestContext) -> str | None:
+    scheme, _, given = context.headers.get("authorization", "").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else None
+
+
+def _settled(call: Callable[[], T | Awaitable[T]], context: RequestContext | None) -> T:
+    result = call()
     if not inspect.isawaitable(result):
         return result
 
     async def wait() -> T:
         return await result
 
+    if context is not None and context.run_async is not None:
+        settled: T = context.run_async(wait)
+        return settled
     return asyncio.run(wait())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
-from gnj.access import RunAsync
+from gnj.access import RequestContext, RunAsync
 from gnj.graphql.errors import known, masked, refused
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import GnjError, StorageUnavailable
@@ -64,8 +64,9 @@ class Request:
 class Stream(Protocol):
     """A body that comes bit by bit. Pulled by the adapter, in whatever thread it likes; nothing here blocks."""
 
-    heartbeat: float
-    """Seconds after which `take` is to be called again though `ready` was not: it then may give a sign of life."""
+    @property
+    def heartbeat(self) -> float:
+        """Seconds after which `take` is to be called again though `ready` was not: it then may give a sign of life."""
 
     def attach(self, ready: Callable[[], None]) -> None:
         """Has `ready` called, from any thread, whenever there is something to take; at once if there is already.
@@ -90,9 +91,52 @@ class Response:
     stream: Stream | None = None
     """In place of a body: what comes bit by bit, until it ends or the client goes away."""
 
+    @property
+    def length(self) -> Sequence[tuple[str, str]]:
+        """The header that tells how long the body is: none for a stream, nor for a 304, of which it would tell how long the
+        file is (RFC 9110, 8.6).
+        """
+        return () if self.stream is not None or self.status == 304 else (("content-length", str(len(self.body))),)
+
     def header(self, name: str) -> str | None:
         """The first header of that name (in lower case), or None."""
         return next((value for key, value in self.headers if key == name), None)
+
+
+class Socket(Protocol):
+    """One WebSocket, as whoever carries it sees it. Its methods may be called from any thread, and none of them blocks."""
+
+    @property
+    def closing(self) -> tuple[int, str] | None:
+        """Code and reason, once it is to be closed; nothing is to be sent any more then."""
+
+    def receive(self, message: str | bytes) -> Callable[[], None] | None:
+        """Takes a message of the client, text or binary; gives what is to be run in a worker thread for it, if anything."""
+
+    def take(self) -> str | None:
+        """The next text to send; None where there is nothing now."""
+
+    def tick(self) -> float:
+        """Does what it is time for; the seconds after which it is to be called again at the latest."""
+
+    def close(self) -> None:
+        """The connection is gone; idempotent."""
+
+
+class Sockets(Protocol):
+    """Accepts the WebSockets of one route."""
+
+    subprotocol: str
+    """The one to be agreed upon."""
+    mismatch: tuple[int, str]
+    """Code and reason for a client that does not offer it."""
+
+    def open(self, context: RequestContext, ready: Callable[[], None]) -> Socket | Response:
+        """A socket for a handshake, or the answer that refuses it. Does not block.
+
+        `ready` is called, from any thread, whenever there is something to take or the socket is to be closed; it must
+        neither block nor raise.
+        """
 
 
 Endpoint: TypeAlias = Callable[[Request], Response]
@@ -109,6 +153,8 @@ class Route:
     endpoint: Endpoint
     name: str
     """Unique among the routes; for the web framework's list of routes."""
+    sockets: Sockets | None = None
+    """What WebSockets at this path speak to, where the web framework has WebSockets."""
 
 
 class Served(Protocol):
@@ -122,8 +168,11 @@ class Served(Protocol):
     def threads(self) -> int:
         """How many requests may run at once: as many as there are database connections for them."""
 
-    def routes(self, faces: Sequence[str] | None) -> Sequence[Route]:
-        """The routes of these faces, or of all; ValueError names a face that does not exist."""
+    def routes(self, faces: Sequence[str] | None, *, asynchronous: bool = True) -> Sequence[Route]:
+        """The routes of these faces, or of all; ValueError names a face that does not exist.
+
+        `asynchronous` False: there will be no event loop (`Request.run_async`); `SchemaError` names what needs one.
+        """
 
     def start(self) -> None:
         """Makes ready to serve. Called before the first request of every mount: must be idempotent and thread-safe."""
@@ -132,12 +181,20 @@ class Served(Protocol):
         """Gives back what `start` took; idempotent."""
 
 
-_COMMON = (("cache-control", "no-store"), ("x-content-type-options", "nosniff"))
+_COMMON = (
+    ("cache-control", "no-store"),
+    ("x-content-type-options", "nosniff"),
+    ("referrer-policy", "no-referrer"),
+    # of what is no page: a browser that shows it all the same runs and loads nothing
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 
 
 def content(body: bytes, content_type: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    """A response with that body and content type, never stored by caches and never sniffed."""
-    return Response(status=status, headers=(("content-type", content_type), *_COMMON, *headers), body=body)
+    """A response with that body and content type, never stored by caches and never sniffed, unless `headers` say other."""
+    given = {name for name, _ in headers}
+    common = [(name, value) for name, value in _COMMON if name not in given]
+    return Response(status=status, headers=(("content-type", content_type), *common, *headers), body=body)
 
 
 def json(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
@@ -192,6 +249,11 @@ def failure(error: Exception, where: str) -> Response:
         logger.error("%s was not handled in %s", error.code, where[:200], exc_info=error)
         return json({"errors": [known(error)]}, 500)
     return json({"errors": [masked(error, where, logger)]}, 500)
+
+
+def busy() -> Response:
+    """The answer to a request that no thread was free for."""
+    return unavailable({"errors": [refused("The server is busy: no request ahead of this one has ended.", "BUSY")]})
 
 
 def unavailable(body: Any) -> Response:

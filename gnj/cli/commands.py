@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gnj.cli import jobs
+from gnj.cli import jobs, tokens
 from gnj.cli.demo import demo
 from gnj.cli.doctor import doctor
 from gnj.cli.holds import hold, release
@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (demo, serve, worker, migrate, schema, doctor, types, hold, release):
     app.command()(command)
 app.add_typer(jobs.app)
+app.add_typer(tokens.app)
 
 
 def _print_version(value: bool) -> None:  # noqa: FBT001 - what Typer calls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from gnj.cli.output import CommandError, shown_url
@@ -29,7 +29,7 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
         return GNJ(database, handlers=handlers, **settings)
     hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize, "hooks": own.hooks}
     given = {name: value for name, value in settings.items() if value is not None}
-    chosen = {name: value for name, value in asdict(own.settings).items() if name != "database"}
+    chosen = {each.name: getattr(own.settings, each.name) for each in fields(own.settings) if each.name != "database"}
     return GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})
 
 

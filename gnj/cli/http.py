@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -17,13 +18,15 @@ from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from gnj.graphql.limits import Limits
 
 logger = logging.getLogger("gnj.cli")
 
-KEEP_ALIVE = 15
-"""Seconds that a connection may be idle, and that the head of a request may take to arrive."""
-MAX_HEAD = 16 * 1024 + 8 * 1024
-"""Bytes of the head of a request: headers and URL. What is within it, but beyond one of the two, the adapter refuses."""
+STALLED = 30
+"""Seconds after which a connection is cut whose client has not read a byte of what waits for it."""
+_FRAME = 1024
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
     b"content-length: 31\r\nconnection: close\r\n\r\nThe request's head is too large"
@@ -33,10 +36,17 @@ _TOO_LARGE = (
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol waits for ever, and with any amount of memory, for a head that does not end."""
 
+    limits = Limits()
+
     _head = True
     """Whether the next bytes belong to the head of a request."""
     _received = 0
     _deadline: asyncio.TimerHandle | None = None
+
+    @property
+    def max_head(self) -> int:
+        """Bytes of headers and URL; what is within it, but beyond one of the two, the adapter refuses."""
+        return self.limits.max_headers + self.limits.max_url
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Starts the clock: a connection on which nothing ever comes ends as well."""
@@ -49,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._received += len(data)
             self._expect_head()
         super().data_received(data)
-        if self._head and self._received > MAX_HEAD and not self.transport.is_closing():
+        if self._head and self._received > self.max_head and not self.transport.is_closing():
             self.transport.write(_TOO_LARGE)
             self.transport.close()
 
@@ -71,12 +81,23 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _expect_head(self) -> None:
         if self._deadline is None:
-            self._deadline = self.loop.call_later(KEEP_ALIVE, self.timeout_keep_alive_handler)
+            self._deadline = self.loop.call_later(self.limits.keep_alive, self.timeout_keep_alive_handler)
 
     def _forget_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+class BoundedSocket(WebSocketsSansIOProtocol):
+    """uvicorn's protocol for WebSockets forgets to send that a handshake is refused, and then waits for ever."""
+
+    def data_received(self, data: bytes) -> None:
+        """Ends what did not come to a handshake: its library takes shorter lines than the protocol before it."""
+        super().data_received(data)
+        if not self.handshake_initiated:
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.close()
 
 
 class Server(uvicorn.Server):
@@ -88,6 +109,9 @@ class Server(uvicorn.Server):
         announce: Called once connections are accepted.
         stop_workers: Called with seconds when the end begins: work stops before the server does, which still answers
             remote workers meanwhile.
+        end_subscriptions: Called then: what is open for long is closed, so that clients connect to another server.
+        limits: What a head may have and how long it may take, and how long a message over a WebSocket may be: the adapter
+            refuses what is a little more, this one the rest.
     """
 
     def __init__(
@@ -97,26 +121,33 @@ class Server(uvicorn.Server):
         grace: float,
         announce: Callable[[], None],
         stop_workers: Callable[[float], None],
+        end_subscriptions: Callable[[], None],
+        limits: Limits,
     ) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedProtocol,
-                ws="none",
+                http=type("Protocol", (BoundedProtocol,), {"limits": limits}),
+                ws=BoundedSocket,
+                ws_max_size=limits.message + _FRAME,
+                # a compressor for each socket costs more memory and time than events of some hundred bytes are worth
+                ws_per_message_deflate=False,
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 # who is asking must be the peer: what a header says of it, anybody can write
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE,
+                timeout_keep_alive=math.ceil(limits.keep_alive),
             )
         )
         logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
         self._grace = grace
         self._announce = announce
         self._stop_workers = stop_workers
+        self._end_subscriptions = end_subscriptions
         self._end = 0.0
+        self._stalled: dict[Any, tuple[int, float]] = {}
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -145,9 +176,28 @@ class Server(uvicorn.Server):
         if self.started:
             self._announce()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second; once, connections are looked at whose client does not read."""
+        if counter % 10 == 0:
+            self._cut_stalled()
+        return await super().on_tick(counter)
+
+    def _cut_stalled(self) -> None:
+        now, before, self._stalled = time.monotonic(), self._stalled, {}
+        for connection in list(self.server_state.connections):
+            if size := connection.transport.get_write_buffer_size():
+                last, since = before.get(connection, (0, now))
+                self._stalled[connection] = (size, since if size == last else now)
+                if size == last and now - since > STALLED:
+                    # not close(): that would wait for the client to read
+                    connection.transport.abort()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Workers first; then connections, for what is left of the grace time."""
         await asyncio.to_thread(self._stop_workers, max(0.0, self._end - time.monotonic() - 2))
+        self._end_subscriptions()
+        # for the sockets' close frames to be written, with which clients know that this is no failure
+        await asyncio.sleep(0.05)
         self.config.timeout_graceful_shutdown = max(1, int(self._end - time.monotonic() - 0.5))
         await super().shutdown(sockets)
         for connection in list(self.server_state.connections):

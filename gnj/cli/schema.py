@@ -13,6 +13,14 @@ from gnj.cli.show import counted
 
 
 def schema(
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[MODULE:ATTR]",
+            help="A GNJ, such as app:jobs for the name jobs in app.py: the schema with its custom operations.",
+            show_default=False,
+        ),
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -28,12 +36,11 @@ def schema(
 
     For code generators and editors: `gnj schema > schema.graphql`. With --check, tell what has changed against such a file.
     """
-    from gnj.api.jobs import sdl
-
+    text = _text(target)
     if check is None:
-        print(sdl())
+        print(text)
         return
-    changes = compare(_read(check), sdl(), str(check))
+    changes = compare(_read(check), text, str(check))
     for change in changes:
         print(printable(change, None))
     if changes:
@@ -66,6 +73,16 @@ def compare(old: str, new: str, name: str) -> list[str]:
         *(line for _, line in sorted(told)),
         f"text: {lines}" if told else f"text: nothing but the text differs ({lines})",
     ]
+
+
+def _text(target: str | None) -> str:
+    from graphql import print_schema
+
+    from gnj.api.jobs import sdl
+    from gnj.cli.target import load
+
+    jobs = None if target is None else load(target).jobs
+    return sdl() if jobs is None else print_schema(jobs.schema)
 
 
 def _read(path: Path) -> str:

@@ -157,15 +157,20 @@ def _why(error: OSError | None, host: str, port: int) -> str:
 def _guard(jobs: GNJ, sockets: list[socket.socket], *, insecure: bool) -> None:
     """Lets nobody in from outside who has not shown who they are, unless that is what was asked for."""
     from gnj.api.hooks import Principal
+    from gnj.cli.database import make_ready
 
-    if jobs.settings.token is not None or jobs.authenticate is not None:
+    outside = [address for each in sockets if not _is_loopback(address := each.getsockname()[0])]
+    if jobs.settings.token is not None or jobs.authenticate is not None or not (insecure or outside):
+        return
+    make_ready(jobs)  # the database has the stored tokens
+    if not jobs.answers_only_here():
         return
     if insecure:
         jobs.authenticate = lambda _context: Principal("anonymous")
-    elif outside := [address for each in sockets if not _is_loopback(address := each.getsockname()[0])]:
+    else:
         raise CommandError(
-            f"{outside[0]} can be reached from outside this machine, and nothing says who may: set GNJ_TOKEN or --token, "
-            "or say --insecure"
+            f"{outside[0]} can be reached from outside this machine, and nothing says who may: make a token with gnj token "
+            "create, set GNJ_TOKEN or --token, or say --insecure"
         )
 
 
@@ -191,6 +196,8 @@ def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, 
         grace=grace,
         announce=announce,
         stop_workers=lambda seconds: worker.stop(grace=seconds) if worker else None,
+        end_subscriptions=jobs.end_subscriptions,
+        limits=jobs.limits,
     )
     if worker is not None:
         worker.start()

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import logging
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
 from gnj.cli.options import Database, Grace, Log, is_typed
 from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
+from gnj.queue.errors import GnjError
+
+if TYPE_CHECKING:
+    from gnj.worker import Handlers, Worker
 
 
 def worker(
@@ -20,6 +28,16 @@ def worker(
         ),
     ],
     database: Database = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="GNJ_URL",
+            show_default="none: the jobs are in the database",
+            help="The GraphQL endpoint of a server, such as [bold]https://example.com/jobs/graphql[/], in place of a database. "
+            "[bold]GNJ_TOKEN[/] is sent as its bearer token.",
+        ),
+    ] = None,
     types: Annotated[
         list[str] | None,
         typer.Option(
@@ -73,6 +91,13 @@ def worker(
     chosen = [name.strip() for text in types or known for name in text.split(",") if name.strip()] if types else known
     if unknown := [name for name in chosen if name not in known]:
         raise CommandError(f"{target} has no handler for {unknown[0]}; it has: {', '.join(known)}")
+    if url is not None:
+        if is_typed(context, "database"):
+            raise CommandError("give either --database or --url")
+        running = _remote(url, loaded.handlers, chosen, concurrency=concurrency, lease=lease, poll=poll)
+        print(f"gnj worker for {', '.join(chosen)}, {concurrency} at once, server {_shown(url)}", flush=True)
+        running.run(grace=grace)
+        return
     with open_jobs(database, loaded, typed=is_typed(context, "database")) as jobs:
         refuse_memory(jobs, "a worker of its own would never see a job (gnj serve --workers runs them together)")
         make_ready(jobs)
@@ -80,3 +105,19 @@ def worker(
         where = shown_database(jobs)
         print(f"gnj worker for {', '.join(chosen)}, {concurrency} at once, database {where}", flush=True)
         running.run(grace=grace)
+
+
+def _remote(url: str, handlers: Handlers, types: Sequence[str], **options: Any) -> Worker:
+    from gnj.worker.remote import RemoteWorker
+
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
+    try:
+        return RemoteWorker(url, token=os.environ.get("GNJ_TOKEN"), handlers=handlers, types=types, **options)
+    except (GnjError, ImportError) as error:
+        raise CommandError(str(error)) from error
+
+
+def _shown(url: str) -> str:
+    """The address without what may be a password in it."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gnj.graphql.limits import DEFAULTS, Limits
 from gnj.queue import lists
 from gnj.queue.errors import InvalidInput
 from gnj.queue.model import Record, RecordT
@@ -83,13 +84,15 @@ class Loads:
     Args:
         source: Where rows are read.
         tenant: Whose rows alone are read.
+        limits: How many of them a list may ask for.
     """
 
-    __slots__ = ("_groups", "_new", "source", "tenant")
+    __slots__ = ("_groups", "_new", "limits", "source", "tenant")
 
-    def __init__(self, source: Source, tenant: str) -> None:
+    def __init__(self, source: Source, tenant: str, limits: Limits | None = None) -> None:
         self.source = source
         self.tenant = tenant
+        self.limits = limits or DEFAULTS
         self._new: list[Sequence[Record]] = []
         self._groups: dict[int, _Siblings] = {}
 
@@ -168,8 +171,8 @@ class Loads:
         select = Select(
             where=equal(kind, **{association.via: tuple(ids)}),
             order=() if order is None else lists.wire_order(kind, order),
-            limit=lists.limit(limit),
-            offset=lists.offset(offset),
+            limit=lists.limit(limit, default=self.limits.page, high=self.limits.max_page),
+            offset=lists.offset(offset, high=self.limits.max_offset),
             per=association.via,
         )
         self._bound(association, kind, select, len(ids))

@@ -14,6 +14,7 @@ from ariadne import InputType, SchemaBindable
 from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQLSchema
 
 from gnj.graphql.associations import Loads, Many, One, Source
+from gnj.graphql.limits import DEFAULTS, Limits
 from gnj.queue import lists
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Attribute, Kind, Record, RecordT, by_wire
@@ -199,9 +200,10 @@ def find(
     order: str | None = None,
     limit: int | None = None,
     offset: int | None = None,
+    limits: Limits = DEFAULTS,
 ) -> list[RecordT]:
     """A list's rows by arguments as they come from the wire. Raises `InvalidInput`."""
-    return source.find(record, _select(record, _by_id(id), where, order, limit, offset), tenant=tenant)
+    return source.find(record, _select(record, _by_id(id), where, order, limit, offset, limits), tenant=tenant)
 
 
 def count(source: Source, record: type[Record], tenant: str, *, id: int | None = None, where: Any = None) -> int:
@@ -218,9 +220,10 @@ def among(
     order: str | None = None,
     limit: int | None = None,
     offset: int | None = None,
+    limits: Limits = DEFAULTS,
 ) -> list[RecordT]:
     """`find`, among rows that are not stored but made. Raises `InvalidInput`."""
-    return selected(rows, _select(record, equals, where, order, limit, offset))
+    return selected(rows, _select(record, equals, where, order, limit, offset, limits))
 
 
 def _select(
@@ -230,12 +233,13 @@ def _select(
     order: str | None,
     limit: int | None,
     offset: int | None,
+    limits: Limits,
 ) -> Select:
     return Select(
         where=lists.condition(record, where, equals),
         order=() if order is None else lists.wire_order(record, order),
-        limit=lists.limit(limit),
-        offset=lists.offset(offset),
+        limit=lists.limit(limit, default=limits.page, high=limits.max_page),
+        offset=lists.offset(offset, high=limits.max_offset),
     )
 
 

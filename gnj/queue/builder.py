@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -22,10 +23,20 @@ class PipelineBuilder:
         name: The pipeline's name.
         start: Whether it starts at once.
         tenant: Whose it is.
+        within: Gives the queue, when the time comes, inside a transaction of the host's.
     """
 
-    def __init__(self, queue: Queue, name: str | None, *, start: bool = True, tenant: str = "") -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        name: str | None,
+        *,
+        start: bool = True,
+        tenant: str = "",
+        within: AbstractContextManager[Queue] | None = None,
+    ) -> None:
         self._queue = queue
+        self._within = within
         self._name = name
         self._start = start
         self._tenant = tenant
@@ -56,7 +67,12 @@ class PipelineBuilder:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self._pipeline = self._queue.add_pipeline(self._name, self._steps, tenant=self._tenant, start=self._start)
+            with nullcontext(self._queue) if self._within is None else self._within as queue:
+                self.store(queue)
+
+    def store(self, queue: Queue) -> None:
+        """Creates the pipeline in `queue`: what the end of the block does."""
+        self._pipeline = queue.add_pipeline(self._name, self._steps, tenant=self._tenant, start=self._start)
 
 
 def _member(job: object) -> NewJob:

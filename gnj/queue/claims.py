@@ -1,15 +1,21 @@
-"""Handing out jobs: claimed by the storage, completed by their types' policies, told of."""
+"""Handing out jobs: claimed by the storage, or chosen by a condition of the caller's; completed by their types' policies, told of."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from gnj.queue import jobs
-from gnj.queue.model import Job
+from gnj.queue.clock import After
+from gnj.queue.holds import ALL_TYPES
+from gnj.queue.model import Hold, Job, attributes
 from gnj.queue.policy import Policy, fill
 from gnj.queue.states import JOB_MOVES, JobStatus
-from gnj.queue.storage import Changes
+from gnj.queue.storage import Changes, Select, Settlement
 from gnj.queue.unit import Unit
+from gnj.queue.where import And, Compare, Condition, Or, equal, matches
+
+CANDIDATES = 20
+"""Jobs looked up at once for a choice: those before the first free one have been claimed by others meanwhile."""
 
 
 def claim(
@@ -32,6 +38,50 @@ def claim(
     for job in claimed:
         unit.tell("started", job, JobStatus.QUEUED)
     return claimed
+
+
+def choose(
+    unit: Unit,
+    types: Sequence[str],
+    *,
+    where: Condition,
+    order: Sequence[tuple[str, bool]],
+    lease: float,
+    who: Changes,
+    tenant: str,
+    policies: Mapping[str, Policy],
+) -> Job | None:
+    """The first free job of `types` that meets `where`, claimed; by `order`, then as `Rows.claim` has it.
+
+    What is free, and what is written, is as in `Rows.claim`; but one that others have locked is waited for, and the cost
+    depends on how many jobs wait.
+    """
+    due, passed = attributes(Job)["due_at"], set[int]()
+    while True:
+        now = unit.tx.now()
+        held = {
+            row.type for row in unit.tx.find(Hold, Select(equal(Hold, type=(*types, ALL_TYPES), tenant=("", tenant))))
+        }
+        asked = [] if ALL_TYPES in held else [type for type in types if type not in held]
+        if not asked:
+            return None
+        is_due = Or((Compare(due, (), "null", None), Compare(due, (), "lte", now)))
+        free = And((equal(Job, type=tuple(asked), status=JobStatus.QUEUED), is_due, where))
+        select = Select(free, (*order, ("priority", True), ("position", False)), CANDIDATES)
+        found = [job.id for job in unit.tx.find(Job, select, tenant=tenant) if job.id not in passed]
+        if not found:
+            return None
+        for id in found:
+            passed.add(id)
+            job = unit.tx.get(Job, id, tenant=tenant, lock=True)
+            if job is None or matches(free, job) is not True:
+                continue
+            changes = {**JOB_MOVES["claim"].changes(job.status), **who, "attempt": job.attempt + 1}
+            changes |= {"lease": lease, "lease_expires_at": After(lease)}
+            (claimed,) = unit.tx.settle([Settlement(job.id, job.attempt, {JobStatus.QUEUED}, changes)])
+            for each in _readable(unit, fill(unit, [claimed] if claimed else [], policies)):
+                unit.tell("started", each, JobStatus.QUEUED)
+                return each
 
 
 def _readable(unit: Unit, claimed: Sequence[Job]) -> list[Job]:

@@ -78,6 +78,12 @@ class StorageUnavailable(StorageError, ConnectionError):
     code = "STORAGE_UNAVAILABLE"
 
 
+class TimedOut(StorageUnavailable):
+    """The operation took longer than it may; it was broken off, and what it had not committed was undone."""
+
+    code = "TIMEOUT"
+
+
 class Conflict(StorageError):
     """Two transactions stood in each other's way; trying again can help, and gnj does before it says so."""
 
@@ -100,6 +106,12 @@ class DatabaseTooNew(StorageError):
     """The database was migrated by a newer gnj than this one."""
 
     code = "DATABASE_TOO_NEW"
+
+
+class WrongDatabase(GnjError):
+    """The session or connection is to another database than the jobs are in."""
+
+    code = "WRONG_DATABASE"
 
 
 class Unauthenticated(GnjError, PermissionError):

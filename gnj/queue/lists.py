@@ -23,14 +23,14 @@ def condition(record: type[Record], where: Where | Mapping[str, Any] | None, equ
     return parts[0] if len(parts) == 1 else And(tuple(parts)) if parts else EVERYTHING
 
 
-def limit(value: int | None) -> int:
-    """A list's limit: 0 to 10,000, and 1,000 for None."""
-    return DEFAULT_LIMIT if value is None else check_int(value, "limit", low=0, high=MAX_LIMIT)
+def limit(value: int | None, *, default: int = DEFAULT_LIMIT, high: int = MAX_LIMIT) -> int:
+    """A list's limit: 0 to `high`, and `default` for None."""
+    return min(default, high) if value is None else check_int(value, "limit", low=0, high=high)
 
 
-def offset(value: int | None) -> int:
-    """A list's offset: 0 to 100,000."""
-    return 0 if value is None else check_int(value, "offset", low=0, high=MAX_OFFSET)
+def offset(value: int | None, *, high: int = MAX_OFFSET) -> int:
+    """A list's offset: 0 to `high`."""
+    return 0 if value is None else check_int(value, "offset", low=0, high=high)
 
 
 def order(record: type[Record], names: Sequence[str]) -> tuple[tuple[str, bool], ...]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any
 
+from gnj.queue import fields
+from gnj.queue.fields import Spell, python_name
 from gnj.queue.model import Job
-from gnj.queue.retry import Backoff
+from gnj.queue.retry import Backoff, from_wire
 from gnj.queue.unit import Unit
 
 
@@ -28,7 +31,14 @@ class Policy:
     on_lost: str | None = None
 
 
-_NAMES = tuple(field.name for field in fields(Policy))
+_NAMES = tuple(field.name for field in dataclass_fields(Policy))
+
+
+def checked(type: str, asked: Mapping[str, Any], spell: Spell = python_name) -> Policy:
+    """The policy of jobs of `type` from attribute values. Raises `InvalidInput` for a type or values no job may have."""
+    values = fields.created(Job, {"type": type, **{name: asked.get(name) for name in _NAMES}}, spell)
+    wire = values["backoff"]
+    return Policy(**{name: values[name] for name in _NAMES} | {"backoff": None if wire is None else from_wire(wire)})
 
 
 def fill(unit: Unit, claimed: Sequence[Job], policies: Mapping[str, Policy]) -> list[Job]:

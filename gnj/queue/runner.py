@@ -5,16 +5,21 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from copy import copy
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from gnj.queue.errors import Conflict
 from gnj.queue.events import Hooks
 from gnj.queue.feed import Feed
+from gnj.queue.outbox import Outbox
 from gnj.queue.policy import Policy
+from gnj.queue.recorder import Recorder
 from gnj.queue.storage import Rows, Storage
+from gnj.queue.tailer import Tailer
 from gnj.queue.unit import Unit
 from gnj.queue.values import check_seconds
 from gnj.queue.wake import Wake
@@ -25,6 +30,18 @@ DEFAULT_LEASE = 3600.0
 """Seconds: clients of the original have no heartbeat (section 0, point 7); workers of gnj ask for 30 and renew them."""
 MAX_LEASE = 30 * 86400.0
 _TRIES = 8
+
+
+@dataclass(slots=True)
+class _Open:
+    """A `Runner.transaction` under way."""
+
+    storage: Storage
+    serializable: bool
+    over: bool = False
+
+
+_OPEN: ContextVar[_Open | None] = ContextVar("gnj_open", default=None)
 
 
 class Runner:
@@ -44,9 +61,10 @@ class Runner:
         self.policies = {} if policies is None else policies
         self.wake = Wake()
         self.hooks = Hooks() if hooks is None else hooks
-        self.feed = Feed()
+        self._outbox = Outbox(storage)
+        self.feed = Feed(Tailer(storage, self._outbox) if self._outbox.shared else None)
         self._random = random.Random(seed)  # noqa: S311 - spreads load, guards nothing
-        self._later: list[Callable[[], None]] | None = None
+        self._later: Callable[[Callable[[], None]], None] | None = None
 
     def run(self, command: Callable[[Unit], T], *, tries: int = _TRIES) -> T:
         """Runs a command in a transaction and wakes those who wait for work after its commit.
@@ -54,25 +72,24 @@ class Runner:
         A conflict with another transaction is tried again, `tries` times in all; not in a transaction of the caller's
         (`within`), which has to be begun anew as a whole.
         """
-        done = 1
-        while True:
-            try:
-                with self.storage.begin() as tx:
-                    unit = Unit(tx, self.lease, self._random.random, self.hooks)
-                    result = command(unit)
-                    unit.close()
-            except Conflict:
-                if done == tries or self._later is not None:
-                    raise
-                # apart from each other, so that two that collided do not collide again
-                time.sleep(self._random.random() * 0.002 * 2**done)
-                done += 1
-                continue
-            if self._later is None:
-                self._tell(unit)
-            else:
-                self._later.append(partial(self._tell, unit))
-            return result
+
+        def once() -> tuple[Unit, T]:
+            with self.storage.begin() as tx:
+                unit = self._unit(tx)
+                result = command(unit)
+                unit.close()
+                if unit.recorder is not None and unit.recorder.exact:
+                    unit.ticket = self.feed.ticket(unit.changes)
+            return unit, result
+
+        if self._later is None:
+            self._check_free()
+        unit, result = self.again(once, tries=tries if self._later is None else 1)
+        if self._later is None:
+            self._tell(unit)
+        else:
+            self._later(partial(self._tell, unit))
+        return result
 
     def within(self, rows: Rows) -> tuple[Self, Callable[[], None]]:
         """This queue inside a transaction of the caller's; and what the caller calls once that is committed.
@@ -80,15 +97,61 @@ class Runner:
         What the queue given does takes place through `rows` and is neither committed nor rolled back. Until `committed` is
         called nobody is told of it; never, if the transaction was rolled back.
         """
-        inner, later = copy(self), list[Callable[[], None]]()
-        inner.storage = _Within(self.storage, rows)
-        inner._later = later  # noqa: SLF001 - of the same class
+        later = list[Callable[[], None]]()
 
         def committed() -> None:
             while later:
                 later.pop(0)()
 
-        return inner, committed
+        return self.inside(rows, later.append), committed
+
+    def inside(self, rows: Rows, later: Callable[[Callable[[], None]], None]) -> Self:
+        """As `within`, for who learns of the commit otherwise: `later` takes, after each command, what is to be called then."""
+        inner = copy(self)
+        inner.storage = _Within(self.storage, rows)
+        inner._later = later  # noqa: SLF001 - of the same class
+        return inner
+
+    @contextmanager
+    def transaction(self, *, serializable: bool = False) -> Iterator[tuple[Self, Rows]]:
+        """A transaction for the block, and this queue inside it: committed at its end, rolled back if it raises.
+
+        Who waits for work, or for changes, is told after the commit. `serializable`: see `Storage.begin_serializable`.
+        """
+        self._check_free(serializable=serializable)
+        begin = self.storage.begin_serializable if serializable else self.storage.begin
+        outer = _OPEN.get()
+        with begin() as rows:
+            inner, committed = self.within(rows)
+            this = _Open(self.storage, serializable)
+            _OPEN.set(this)
+            try:
+                yield inner, rows
+            finally:
+                this.over = True  # what was begun in the block, and goes on, has a copy of the variable
+                _OPEN.set(outer)
+        committed()
+
+    def again(self, work: Callable[[], T], *, tries: int = _TRIES) -> T:
+        """Does `work`, a whole transaction, until nobody stands in its way: on `Conflict` anew, `tries` times in all."""
+        for done in range(1, tries):
+            try:
+                return work()
+            except Conflict:
+                # apart from each other, so that two that collided do not collide again
+                time.sleep(self._random.random() * 0.002 * 2**done)
+        return work()
+
+    def _check_free(self, *, serializable: bool = False) -> None:
+        """Raises `RuntimeError` inside a `transaction` that what is to be begun would wait for, and that one for it."""
+        there = _OPEN.get()
+        if there is None or there.over or there.storage is not self.storage:
+            return
+        if "concurrent_claims" not in self.storage.capabilities or (serializable and there.serializable):
+            raise RuntimeError(
+                "a transaction is open here, and another one would wait for its end: use its own verbs, such as tx.enqueue "
+                "rather than jobs.enqueue"
+            )
 
     @property
     def joined(self) -> bool:
@@ -105,13 +168,19 @@ class Runner:
         with self.storage.listen(self.wake.set):
             yield
 
+    def _unit(self, tx: Rows) -> Unit:
+        outbox = self._outbox if self._outbox.wanted(tx, joined=self.joined) else None
+        recorder = Recorder(tx) if outbox is not None or self.feed.followed else None
+        rows = tx if recorder is None else cast("Rows", recorder)
+        return Unit(rows, self.lease, self._random.random, self.hooks, recorder, outbox)
+
     def _tell(self, unit: Unit) -> None:
         if unit.ready:
             self.wake.set()
         if unit.events:
             self.hooks.publish(unit.events)
         if unit.changes:
-            self.feed.publish(unit.changes)
+            self.feed.publish(unit.changes, unit.ticket)
 
 
 class _Within(Storage):
@@ -124,8 +193,9 @@ class _Within(Storage):
 
     @contextmanager
     def begin(self, *, write: bool = True) -> Iterator[Rows]:
-        """The transaction there is."""
-        yield self._rows
+        """The transaction there is; what a command wrote that fails is undone, and the transaction goes on."""
+        with self._rows.savepoint() if write else nullcontext():
+            yield self._rows
 
     def bind(self, connection: Any) -> AbstractContextManager[Rows]:
         """See `Storage.bind`."""
@@ -139,9 +209,9 @@ class _Within(Storage):
         """See `Storage.check`."""
         self._storage.check()
 
-    def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
         """See `Storage.listen`."""
-        return self._storage.listen(wake)
+        return self._storage.listen(wake, wants)
 
     def close(self) -> None:
         """Does nothing: the storage belongs to others."""

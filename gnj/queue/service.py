@@ -17,7 +17,19 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, overload
 
-from gnj.queue import claims, compose, deletes, fields, holds, jobs, lists, maintenance, pipelines, summaries
+from gnj.queue import (
+    claims,
+    compose,
+    deletes,
+    fields,
+    holds,
+    jobs,
+    lists,
+    maintenance,
+    monitoring,
+    pipelines,
+    summaries,
+)
 from gnj.queue.errors import (
     Conflict,
     GnjError,
@@ -30,6 +42,7 @@ from gnj.queue.errors import (
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values, with_type
 from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Record, RecordT, Step
+from gnj.queue.policy import Policy
 from gnj.queue.runner import Runner
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select, Storage
@@ -134,6 +147,7 @@ class Queue(Runner):
         worker_type: str | None = None,
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> Job | None: ...
 
     @overload
@@ -146,6 +160,7 @@ class Queue(Runner):
         worker_type: str | None = None,
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> list[Job]: ...
 
     def acquire(
@@ -157,10 +172,12 @@ class Queue(Runner):
         worker_type: str | None = None,
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> Job | list[Job] | None:
         """Claims the first free job of `types`, or None; with `limit`, a list of at most so many.
 
-        The claim lasts `lease` seconds (the queue's default unless given); `tenants` None serves every tenant. The answer's
+        The claim lasts `lease` seconds (the queue's default unless given); `tenants` None serves every tenant. `policies`
+        are those of the claimer's own handlers, and stand in for the queue's where they name a type. The answer's
         (id, attempt) is the token with which the claim is renewed and ended.
         """
         types = check_types(types)
@@ -176,7 +193,8 @@ class Queue(Runner):
             self.reap()
         claimed: list[Job] = []
         if types and count and (tenants is None or len(tenants)):
-            asked: dict[str, Any] = {"lease": seconds, "who": who, "tenants": tenants, "policies": self.policies}
+            asked: dict[str, Any] = {"lease": seconds, "who": who, "tenants": tenants}
+            asked["policies"] = {**self.policies, **policies} if policies else self.policies
             claimed = self.run(lambda unit: claims.claim(unit, types, count, **asked))
         if limit is None:
             return claimed[0] if claimed else None
@@ -419,14 +437,22 @@ class Queue(Runner):
         command: Callable[[Unit, str | None, int, Values], RecordT] = _UPDATE[kind]
         return self.run(lambda unit: command(unit, tenant, check_int(id, "id"), checked))
 
+    # Workers tell of themselves ---------------------------------------------------------------------------------------
+
+    def ping(self, *, tenant: str = "") -> None:
+        """Asks the workers who follow (`feed`) to answer with `pong`."""
+        owner = check_tenant(tenant)
+        self.run(lambda unit: unit.say("pinged", owner))
+
+    def pong(self, infos: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> None:
+        """Tells those who follow what workers tell of themselves, any of the three of `monitor`; nothing is kept."""
+        owner, rows = check_tenant(tenant), monitoring.passed(infos, "workerInfoInput", spell)
+        self.run(lambda unit: unit.say("ponged", owner, monitoring.told(rows)))
+
     def monitor(self, workers: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> list[Monitoring]:
         """Keeps what workers tell of themselves: worker_id, worker_type, worker_status. All or none."""
-        if len(workers) > MAX_CLAIM:
-            raise InvalidInput(f"workers takes at most {MAX_CLAIM:,} at once, not {len(workers):,}")
-        owner = check_tenant(tenant)
-        words = ("worker_id", "worker_type", "worker_status")
-        rows = [fields.created(Monitoring, {name: worker.get(name) for name in words}, spell) for worker in workers]
-        return self.run(lambda unit: unit.tx.insert(Monitoring, [{"tenant": owner, **row} for row in rows]))
+        owner, rows = check_tenant(tenant), monitoring.checked(workers, "workers", spell)
+        return self.run(lambda unit: monitoring.keep(unit, owner, rows))
 
     # Reads ------------------------------------------------------------------------------------------------------------
 

@@ -197,10 +197,19 @@ class Rows(Protocol):
         A job's attempts go with it, and a pipeline's steps. Rows that another transaction has locked are passed over.
         """
 
-    def signal(self) -> None:
-        """Tells the waiting workers of other processes, once the transaction commits, that jobs may be ready.
+    def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
+        """Removes for good at most `limit` rows that meet `where`, soft-deleted or not, the lowest ids first; how many.
 
-        Does nothing where `Storage.capabilities` lacks "notify", or where nobody waits.
+        For kinds that no other row refers to. Rows that another transaction has locked are passed over.
+        """
+
+    def savepoint(self) -> AbstractContextManager[None]:
+        """What the block writes is undone if it raises, and the transaction goes on as if it had not been."""
+
+    def signal(self, wants: Collection[str] = ("jobs",)) -> None:
+        """Tells other processes, once the transaction commits, to look: for "jobs" that may be ready, for "changes", or both.
+
+        Does nothing where `Storage.capabilities` lacks "notify", or where no `Listener` wants it.
         """
 
 
@@ -220,6 +229,17 @@ class Storage(ABC):
         whole block can win.
         """
 
+    def begin_serializable(self) -> AbstractContextManager[Rows]:
+        """A transaction that writes, as `begin` makes it, and that moreover behaves as if it ran alone: what it has read,
+        also of tables that are not gnj's, is still so when it commits, or `Conflict` is raised. Those it makes run one after
+        the other.
+
+        Has to be overridden where writers do not wait for each other ("concurrent_claims"); elsewhere `begin` is that.
+        """
+        if "concurrent_claims" in self.capabilities:
+            raise NotImplementedError
+        return self.begin()
+
     @abstractmethod
     def bind(self, connection: Any) -> AbstractContextManager[Rows]:
         """The rows seen through the caller's own open connection and transaction; never commits nor rolls back."""
@@ -238,10 +258,12 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
-        """While the block lasts, `wake()` is called, from a thread of the storage's, whenever another process signals.
+    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
+        """While the block lasts, `wake()` is called, from a thread of the storage's, whenever another process signals that.
 
-        Without the capability "notify" it is never called. A lost connection is made again in the background.
+        Without the capability "notify" it is never called. A lost connection is made again in the background. The block is
+        given a function that says whether signals arrive at the moment. With "jobs" the storage keeps the `Listener` for
+        whom others signal; with "changes" that is the caller's own, who needs one in any case.
         """
 
     @abstractmethod
@@ -347,3 +369,8 @@ class Storage(ABC):
         """See `Rows.prune`."""
         with self.begin() as tx:
             return tx.prune(limit, deleted=deleted, ended=ended)
+
+    def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
+        """See `Rows.trim`."""
+        with self.begin() as tx:
+            return tx.trim(kind, where, limit)

@@ -19,8 +19,9 @@ from itertools import count
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
+from gnj.queue import deadline
 from gnj.queue.clock import NOW, After, Clock, system_clock
-from gnj.queue.errors import Duplicate, StorageUnavailable
+from gnj.queue.errors import Duplicate, StorageUnavailable, TimedOut
 from gnj.queue.holds import ALL_TYPES
 from gnj.queue.model import (
     BELONGS,
@@ -80,18 +81,25 @@ class MemoryStorage(Storage):
             raise StorageUnavailable(
                 "memory:// belongs to the process that made it: use SQLite or PostgreSQL for several"
             )
-        with self._lock:
+        limit = deadline.current()
+        if not self._lock.acquire(timeout=-1 if limit is None else max(0.0, limit.left())):
+            raise TimedOut
+        try:
             if self._undo is not None:
                 raise StorageUnavailable("a transaction of memory:// cannot hold another one of the same thread")
             self._undo = []
             try:
                 yield _MemoryRows(self)
+                if limit is not None:
+                    limit.check()
             except BaseException:
                 for kind, id, before in reversed(self._undo):
                     self._put(kind, id, before)
                 raise
             finally:
                 self._undo = None
+        finally:
+            self._lock.release()
 
     def bind(self, connection: Any) -> AbstractContextManager[Rows]:
         """Never possible: memory has no connections."""
@@ -104,9 +112,9 @@ class MemoryStorage(Storage):
         """Returns at once."""
 
     @contextmanager
-    def listen(self, wake: Callable[[], None]) -> Iterator[None]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> Iterator[Callable[[], bool]]:
         """Never calls: there are no other processes."""
-        yield
+        yield bool
 
     def close(self) -> None:
         """Does nothing; the rows stay as long as this object."""
@@ -268,7 +276,26 @@ class _MemoryRows:
             removed += len(todo[:limit])
         return removed
 
-    def signal(self) -> None:
+    def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
+        rows = sorted(self._matching(kind, where, None, deleted=True), key=attrgetter("id"))[:limit]
+        for row in rows:
+            self._remove(row)
+        return len(rows)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        done = self._storage._undo
+        assert done is not None  # noqa: S101 - tells the type checker that a transaction is open
+        before = len(done)
+        try:
+            yield
+        except BaseException:
+            for kind, id, row in reversed(done[before:]):
+                self._storage._put(kind, id, row)
+            del done[before:]
+            raise
+
+    def signal(self, wants: Collection[str] = ("jobs",)) -> None:
         pass
 
     def _row(self, kind: type[RecordT], id: int) -> RecordT | None:

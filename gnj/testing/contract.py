@@ -24,7 +24,7 @@ from gnj.testing.contracts.claims import ClaimContract, LeaseContract  # noqa: E
 from gnj.testing.contracts.conditions import ConditionContract  # noqa: E402
 from gnj.testing.contracts.inserts import EditContract, InsertContract, InsertJobsContract, StandInContract  # noqa: E402
 from gnj.testing.contracts.moves import MoveContract, SettleContract  # noqa: E402
-from gnj.testing.contracts.pruning import PruneContract  # noqa: E402
+from gnj.testing.contracts.pruning import PruneContract, TrimContract  # noqa: E402
 from gnj.testing.contracts.races import RaceContract  # noqa: E402
 from gnj.testing.contracts.reads import ReadContract  # noqa: E402
 from gnj.testing.contracts.transactions import TransactionContract  # noqa: E402
@@ -35,6 +35,7 @@ from gnj.testing.contracts.values import ValueContract  # noqa: E402
 class StorageContract(
     RaceContract,
     TransactionContract,
+    TrimContract,
     PruneContract,
     LeaseContract,
     ClaimContract,

@@ -9,11 +9,9 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from gnj.queue import fields
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Job
-from gnj.queue.policy import Policy
-from gnj.queue.retry import Backoff, from_wire
+from gnj.queue.policy import Policy, checked
+from gnj.queue.retry import Backoff
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -103,14 +101,9 @@ class Handlers:
         policy no job may have.
         """
         asked = {"max_attempts": max_attempts, "backoff": backoff, "timeout": timeout, "on_lost": on_lost}
-        checked = fields.created(Job, {"type": type, **asked})
+        policy = checked(type, asked)
         if (taken := self._handlers.get(type)) is not None:
             raise InvalidInput(f"jobs of the type {type!r} have a handler already: {_name(taken.fn)}")
-        wire = checked.pop("backoff")
-        policy = Policy(
-            backoff=None if wire is None else from_wire(wire),
-            **{name: value for name, value in checked.items() if name != "type"},
-        )
         handler = Handler(type=type, fn=fn, takes_context=_takes_context(fn), is_async=_is_async(fn), policy=policy)
         # A worker that sees the handler must find its policy: it may claim such a job at once.
         self._policies[type] = policy

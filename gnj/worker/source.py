@@ -84,7 +84,7 @@ class QueueSource:
         tenants: Sequence[str] | None = None,
     ) -> None:
         self.queue = queue
-        self.worker_id = _own_name() if worker_id is None else worker_id
+        self.worker_id = own_name() if worker_id is None else worker_id
         self.worker_type = worker_type
         self.lease = queue.lease_of(lease)
         self.tenants = None if tenants is None else [check_text(tenant, "a tenant") for tenant in tenants]
@@ -138,5 +138,6 @@ class QueueSource:
         self.queue.wake.set()
 
 
-def _own_name() -> str:
+def own_name() -> str:
+    """A name that no other worker has: host, process and a random part."""
     return f"{socket.gethostname()[:100]}-{os.getpid()}-{secrets.token_hex(3)}"

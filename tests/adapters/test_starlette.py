@@ -50,7 +50,7 @@ class Jobs:
     def close(self):
         self.events.append("close")
 
-    def routes(self, faces):
+    def routes(self, faces, *, asynchronous=True):
         if faces is not None and "graphql" not in faces:
             raise ValueError(f"no such face: {faces}")
         graphql = graphql_endpoint(toy.engine(), Guard(), lambda *_: {"n": 1})

@@ -56,8 +56,8 @@ class CountedStorage(Storage):
     def check(self) -> None:
         self.inner.check()
 
-    def listen(self, wake: Any) -> Any:
-        return self.inner.listen(wake)
+    def listen(self, wake: Any, wants: str = "jobs") -> Any:
+        return self.inner.listen(wake, wants)
 
     def close(self) -> None:
         self.inner.close()

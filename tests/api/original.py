@@ -87,9 +87,6 @@ ROOTS = {
     },
 }
 
-# What this face does not serve yet. A name that is served may not stand here.
-LATER = {"Subscription": set(ROOTS["Subscription"]), "types": {"workerInfoOutput"}}
-
 # What is ours on purpose: the manual's signature (section 0, point 3), and a worker's id as the text it is (B19).
 OWN_ROOTS = {("Mutation", "retryJob"): ("id: Int", "job")}
 OWN_COLUMNS = {"workerMonitoring": "workerId String!"}

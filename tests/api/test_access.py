@@ -59,12 +59,14 @@ CALLS = {
     "jobHoldTypeCreate": 'mutation { jobHoldTypeCreate(jobHoldType: {type: "x"}) { id } }',
     "jobHoldTypeUpdate": 'mutation { jobHoldTypeUpdate(jobHoldType: {id: 1, type: "x"}) { id } }',
     "ping": "mutation { ping { success } }",
-    "pong": 'mutation { pong(workerInfoInput: [{workerId: "w"}]) { success } }',
+    "pong": f"mutation {{ pong(workerInfoInput: [{WORKER}]) {{ success }} }}",
+    "progress": "mutation { progress(id: 2, attempt: 1, processingInfo: {}) { id } }",
+    "settle": 'mutation { settle(outcomes: [{id: 2, attempt: 1, status: "successful"}]) { job { id } code } }',
     "workerMonitoringUpdate": f"mutation {{ workerMonitoringUpdate(workers: [{WORKER}]) {{ success }} }}",
 }
 # what another tenant is answered: null or empty, or this code
 REFUSED = {
-    **dict.fromkeys(("jobUpdate", "recover", "retryJob", "jobDelete", "release"), "JOB_NOT_FOUND"),
+    **dict.fromkeys(("jobUpdate", "recover", "retryJob", "jobDelete", "release", "progress"), "JOB_NOT_FOUND"),
     **dict.fromkeys(("batchUpdate", "pipelineUpdate", "pipelineStepUpdate", "startPipeline"), "NOT_FOUND"),
     **dict.fromkeys(("batchDelete", "pipelineDelete", "pipelineStepDelete", "workerMonitoringDelete"), "NOT_FOUND"),
     **dict.fromkeys(("jobHoldTypeDelete", "jobHoldTypeUpdate"), "NOT_FOUND"),
@@ -81,6 +83,7 @@ EMPTY = {
     **{name: {"success": True} for name in ("ping", "pong")},
     "heartbeats": [None],
     "jobUpdateMany": [{"job": None, "code": "JOB_NOT_FOUND"}],
+    "settle": [{"job": None, "code": "JOB_NOT_FOUND"}],
 }
 OWN = {"pipelineCreate", "toggleHoldJobType", "jobHoldTypeCreate", "workerMonitoringUpdate"}
 """What another tenant does in its own rows."""
@@ -138,7 +141,7 @@ def test_the_guard_is_asked_once_for_each_root_field(furnished, name):
     assert principal == Principal("p", "t")
     assert (action.name, isinstance(action.kind, Kind)) == (name, True)
     text = CALLS[name]
-    assert target == (int(text.partition("id: ")[2][0]) if "id: " in text and "s: [{id" not in text else None)
+    assert target == (int(text.partition("id: ")[2][0]) if "id: " in text else None)
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -168,6 +171,24 @@ def test_aliases_are_asked_about_each(api):
     assert [target for _, _, target in asked.calls] == [1, 2]
     assert body["data"] == {"a": [], "b": None}
     assert body["errors"][0]["path"] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mutation { jobUpdateMany(jobs: [{id: 1, name: "x"}, {id: 2, name: "x"}, {id: 1}]) { code } }',
+        "mutation { heartbeats(claims: [{id: 1, attempt: 1}, {id: 2, attempt: 1}]) { id } }",
+        'mutation { settle(outcomes: [{id: 1, attempt: 1, status: "failed"}, {id: 2, attempt: 1, status: "failed"}]) { code } }',
+    ],
+)
+def test_each_of_many_is_asked_about_before_any_is_touched(furnished, text):
+    asked = Asked(refused=2)
+    before = furnished.rows()
+    found = context(furnished.queue, Principal("p"), guard=Guard(authorize=asked))
+    body = furnished.engine.execute(text, context=found).body
+    assert [target for _, _, target in asked.calls] == [1, 2]
+    assert body["errors"][0]["extensions"]["code"] == "FORBIDDEN"
+    assert furnished.rows() == before
 
 
 # Over HTTP

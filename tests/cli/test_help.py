@@ -11,11 +11,12 @@ from gnj import __version__
 from gnj.cli.commands import app
 
 TOP = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-COMMANDS = {name: command for name, command in TOP.items() if name != "jobs"} | {
-    f"jobs {name}": command for name, command in TOP["jobs"].commands.items()
+GROUPS = ("jobs", "token")
+COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS} | {
+    f"{group} {name}": command for group in GROUPS for name, command in TOP[group].commands.items()
 }
 # What these are told is about one call: only where the database is can be set for all.
-OF_ONE_CALL = {"schema", "doctor", "types", "hold", "release", *(name for name in COMMANDS if name.startswith("jobs "))}
+OF_ONE_CALL = {"schema", "doctor", "types", "hold", "release", *(name for name in COMMANDS if name.startswith(GROUPS))}
 ROOT = Path(__file__).resolve().parents[2]
 OPTIONS = [
     pytest.param(name, option, id=f"{name}{option.opts[0]}")
@@ -39,9 +40,10 @@ ENVIRONMENT = {
 
 
 def test_the_commands_are_these():
-    names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release", "jobs"]
+    names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release", "jobs", "token"]
     assert list(TOP) == names
     assert list(TOP["jobs"].commands) == ["list", "show", "retry", "recover", "queue", "cancel", "delete"]
+    assert list(TOP["token"].commands) == ["create", "list", "revoke"]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

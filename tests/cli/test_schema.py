@@ -91,3 +91,36 @@ def test_kinds_of_changes(old, new, kinds):
 def test_the_old_must_be_a_schema():
     with pytest.raises(CommandError, match="file is no GraphQL schema"):
         compare("nothing", OLD, "file")
+
+
+CUSTOM = """
+import gnj
+
+jobs = gnj.GNJ("memory://")
+handlers = gnj.Handlers()
+
+
+@jobs.mutation
+def custom(a: int) -> None:
+    "Does something."
+"""
+
+
+def test_the_schema_of_an_application(gnj_here, home, stored):
+    (home / "application.py").write_text(CUSTOM)
+    result = gnj_here("schema", "application:jobs")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert '  """Does something."""\n  custom(a: Int!): Boolean\n' in result.stdout
+    assert gnj_here("schema", "application:handlers").stdout == stored.read_text()
+    changed = gnj_here("schema", "application:jobs", "--check", stored)
+    assert changed.returncode == 1
+    assert "safe: " in changed.stdout
+    assert "custom" in changed.stdout
+
+
+def test_an_application_whose_operations_are_wrong(gnj_here, home):
+    (home / "broken.py").write_text(CUSTOM.replace("a: int", "a"))
+    result = gnj_here("schema", "broken:jobs")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "the parameter a has no annotation" in result.stderr
+    assert "broken.py:8" in result.stderr

@@ -13,6 +13,8 @@ from datetime import datetime
 import httpx
 import pytest
 
+from tests.subscribers import connected
+
 STOPPED_CLIENT = """\
 import socket, sys, time
 connection = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
@@ -68,6 +70,47 @@ def test_it_serves_and_says_where(start, client, home):
     assert server.signal(signal.SIGTERM) < 5
     assert server.process.returncode == 0
     assert (server.lines, server.errors) == ([line], [])
+
+
+def test_subscriptions_and_an_end_that_closes_them(start, client):
+    server = start("serve", "--port", "0", "--grace", "10")
+    url = server.url()
+    host = url.removeprefix("http://")
+    subscription = "subscription { jobCreated { id type } }"
+    with connected(host) as subscriber, connected(host, "/graphql/") as idle, ExitStack() as stack:
+        subscriber.init()
+        subscriber.subscribe("a", subscription)
+        subscriber.settle()
+        stream = stack.enter_context(
+            client.stream(
+                "GET", f"{url}/graphql", params={"query": subscription}, headers={"accept": "text/event-stream"}
+            )
+        )
+        with httpx.Client(trust_env=False, timeout=20) as another:
+            id = create(another, url, type="mail")
+            assert subscriber.next("a") == {"data": {"jobCreated": {"id": id, "type": "mail"}}}
+            lines = stream.iter_lines()
+            assert f'data: {{"data":{{"jobCreated":{{"id":{id},"type":"mail"}}}}}}' in (next(lines) for _ in range(5))
+        server.process.send_signal(signal.SIGTERM)
+        begin = time.monotonic()
+        assert subscriber.closed() == (1001, "The server ends")
+        assert idle.closed() == (1001, "The server ends")
+        server.wait()
+        assert time.monotonic() - begin < 5
+    assert (server.process.returncode, server.errors) == (0, [])
+
+
+def test_a_handshake_with_too_long_a_line_is_refused(start):
+    url = start("serve", "--port", "0").url()
+    with connect(url) as connection:
+        connection.sendall(
+            b"GET /graphql?" + b"a" * 9_000 + b" HTTP/1.1\r\nhost: localhost\r\nupgrade: websocket\r\n"
+            b"connection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13\r\n\r\n"
+        )
+        answer = b""
+        while chunk := connection.recv(1000):
+            answer += chunk
+        assert answer.startswith(b"HTTP/1.1 414 ")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -95,3 +95,27 @@ def test_postgresql(gnj_here, start, postgresql_database):
         assert wait_for(jobs, done.id, "successful", seconds=5).output == [1]
         worker.signal(signal.SIGTERM)
         assert (worker.process.returncode, worker.errors) == (0, [])
+
+
+def test_a_server_in_place_of_a_database(start, home, jobs):
+    server = start("serve", "--port", "0", GNJ_TOKEN="a-long-random-text")
+    url = f"{server.url()}/graphql"
+    done = jobs.enqueue("echo", "words")
+    worker = start("worker", "app:handlers", "--url", url, "--types", "echo", GNJ_TOKEN="a-long-random-text")
+    assert worker.wait_for("gnj worker") == f"gnj worker for echo, 8 at once, server {url}"
+    assert wait_for(jobs, done.id, "successful").output == "words"
+    worker.signal(signal.SIGTERM)
+    assert (worker.process.returncode, worker.errors) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["--url", "http://host/graphql", "--database", "sqlite:///x.db"], "either --database or --url"),
+        (["--url", "host/graphql"], "url must be an address like"),
+    ],
+)
+def test_a_server_that_cannot_be_meant(gnj_here, arguments, says):
+    done = gnj_here("worker", "app:handlers", *arguments)
+    assert done.returncode == 2
+    assert says in " ".join(done.stderr.split())

@@ -364,7 +364,9 @@ def test_nobody_is_notified_when_nobody_listens(postgresql):
         raw.execute(f"LISTEN {channel(postgresql.tables)}")
         signal(postgresql)
         connection.execute(
-            text(f"INSERT INTO {listener.name} (wants, created_at, updated_at, expires_at) VALUES ('jobs', now(), now(), now())")
+            text(
+                f"INSERT INTO {listener.name} (wants, created_at, updated_at, expires_at) VALUES ('jobs', now(), now(), now())"
+            )
         )
         signal(postgresql)
         raw.execute("SELECT 1")

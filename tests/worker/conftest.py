@@ -4,11 +4,16 @@ import threading
 
 import pytest
 
+from gnj.app import GNJ
 from gnj.queue.model import Job, JobAttempt, NewJob
 from gnj.queue.service import Queue
 from gnj.storage.memory import MemoryStorage
 from gnj.worker import Handlers, Worker
-from tests.worker.spy import Spy, until
+from tests.serving import served
+from tests.worker.spy import FarSpy, Spy, until
+
+BOTH = {"test_worker", "test_stop", "test_outage"}
+"""Modules whose tests run over both kinds of sources."""
 
 
 @pytest.fixture
@@ -21,9 +26,39 @@ def queue(handlers):
     return Queue(MemoryStorage(), policies=handlers.policies, seed=1)
 
 
+def pytest_generate_tests(metafunc):
+    """What a worker is, it is over any source: most tests run over a queue in this process and over one behind a server."""
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH and "spy" in metafunc.fixturenames:
+        metafunc.parametrize("place", ["near", "far"], indirect=True)
+
+
 @pytest.fixture
-def spy(queue):
-    return Spy(queue)
+def place(request):
+    """Whether the source of `spy` is near (a queue in this process) or far (behind a server)."""
+    return getattr(request, "param", "near")
+
+
+@pytest.fixture
+def spy(request, place):
+    return request.getfixturevalue("far_spy") if place == "far" else Spy(request.getfixturevalue("queue"))
+
+
+@pytest.fixture
+def endpoint(queue):
+    """The GraphQL endpoint of a server of the queue, which knows nothing of the handlers."""
+    queue.policies = {}
+    with GNJ(queue.storage) as jobs:
+        jobs._queue = queue
+        jobs._ready = True
+        with served(jobs.asgi_app()) as address:
+            yield f"{address}/graphql"
+
+
+@pytest.fixture
+def far_spy(endpoint, handlers):
+    spy = FarSpy(endpoint, policies=handlers.policies)
+    yield spy
+    spy.close()
 
 
 @pytest.fixture(autouse=True)

@@ -8,48 +8,54 @@ import time
 from collections.abc import Callable
 from contextlib import contextmanager
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gnj.queue.errors import StorageUnavailable
+from gnj.worker.remote import RemoteSource
 from gnj.worker.source import QueueSource
+
+if TYPE_CHECKING:
+    _Source = QueueSource  # or any other
+else:
+    _Source = object
 
 WAIT = 10.0
 """Seconds after which what a test waits for counts as never going to happen."""
 
 
-class Spy(QueueSource):
-    """A `QueueSource` whose calls can be watched, cut off, and told without an answer."""
+class Watched(_Source):
+    """A source whose calls can be watched, cut off, and told without an answer; mixed into one."""
 
-    def __init__(self, queue, lease=30.0, **options):
-        super().__init__(queue, lease=lease, **options)
-        self.calls = []
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.calls: list[tuple[str, Any]] = []
         """(name, how many claims or jobs it was about), in order."""
         self.told: SimpleQueue[Any] = SimpleQueue()
         """(outcome, result) of every outcome that was told and answered."""
-        self.cut = set()
+        self.cut: set[str] = set()
         """Names of calls that cannot reach the queue."""
-        self.deaf = set()
+        self.deaf: set[str] = set()
         """Names of calls that are carried out and whose answer gets lost."""
-        self.failure = StorageUnavailable("cut off")
+        self.failure: Exception = StorageUnavailable("cut off")
         self._changed = threading.Condition()
 
     def claim(self, types, limit):
-        return self._call("claim", lambda: super(Spy, self).claim(types, limit), lambda jobs: (limit, len(jobs)))
+        return self._call("claim", lambda: super(Watched, self).claim(types, limit), lambda jobs: (limit, len(jobs)))
 
     def renew(self, claims):
-        return self._call("renew", lambda: super(Spy, self).renew(claims), len)
+        return self._call("renew", lambda: super(Watched, self).renew(claims), len)
 
     def settle(self, outcomes):
-        results = self._call("settle", lambda: super(Spy, self).settle(outcomes), len)
+        results = self._call("settle", lambda: super(Watched, self).settle(outcomes), len)
         for pair in zip(outcomes, results, strict=True):
             self.told.put(pair)
         return results
 
     def progress(self, claim, info):
-        return self._call("progress", lambda: super(Spy, self).progress(claim, info), lambda _: 1)
+        return self._call("progress", lambda: super(Watched, self).progress(claim, info), lambda _: 1)
 
     def release(self, claims):
-        return self._call("release", lambda: super(Spy, self).release(claims), len)
+        return self._call("release", lambda: super(Watched, self).release(claims), len)
 
     def listening(self):
         return self._call("listen", super().listening, lambda _: 1)
@@ -93,6 +99,17 @@ class Spy(QueueSource):
         with self._changed:
             self.calls.append((name, about))
             self._changed.notify_all()
+
+
+class Spy(Watched, QueueSource):
+    """A watched `QueueSource`."""
+
+    def __init__(self, queue, lease=30.0, **options):
+        super().__init__(queue, lease=lease, **options)
+
+
+class FarSpy(Watched, RemoteSource):
+    """A watched `RemoteSource`."""
 
 
 def until(condition: Callable[[], object], within: float = WAIT) -> None:

@@ -5,7 +5,8 @@ The composition root makes the engine from the schema, and the routes from the e
 guard: `engine.execute(query, variables, context=context(queue, principal))`.
 """
 
+from gnj.api.jobs.custom import Custom
 from gnj.api.jobs.roots import context
-from gnj.api.jobs.schema import build_schema, routes, sdl
+from gnj.api.jobs.schema import build_schema, routes, sdl, streams
 
-__all__ = ["build_schema", "context", "routes", "sdl"]
+__all__ = ["Custom", "build_schema", "context", "routes", "sdl", "streams"]

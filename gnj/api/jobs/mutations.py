@@ -10,15 +10,17 @@ from typing import Any, ParamSpec, TypeVar
 from gnj.api.hooks import Kind
 from gnj.api.jobs.roots import Call, RootField
 from gnj.graphql.records import Resolvers
+from gnj.queue import policy
 from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, NotFound, StorageError
 from gnj.queue.events import HOOK
 from gnj.queue.fields import wire_name
+from gnj.queue.inputs import MAX_TYPES
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step, by_wire
 from gnj.queue.runner import MAX_LEASE
 from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
-from gnj.queue.values import check_int
+from gnj.queue.values import Json, check_int, shown
 from gnj.queue.where import equal
 
 P = ParamSpec("P")
@@ -70,11 +72,7 @@ def job_update_many(call: Call, jobs: Sequence[Values]) -> list[JobUpdateResult]
                 results[place] = job_update(call, job)
             except GnjError as error:
                 results[place] = error
-    call.siblings([result for result in results.values() if isinstance(result, Job)])
-    return [
-        JobUpdateResult(result) if isinstance(result, Job) else JobUpdateResult(None, result.code, str(result))
-        for result in (results[place] for place in range(len(jobs)))
-    ]
+    return _told(call, [results[place] for place in range(len(jobs))])
 
 
 def _acquiring(resolve: Callable[P, T]) -> Callable[P, T]:
@@ -117,10 +115,15 @@ def acquire_jobs(
     worker_id: str | None = None,
     worker_type: str | None = None,
     lease_seconds: int | None = None,
+    policies: Sequence[Values] = (),
 ) -> Sequence[Job]:
     """The first free jobs, claimed."""
     if call.tenant:
         _refuse_hooks(*type_list)
+    if len(policies) > MAX_TYPES:
+        raise InvalidInput(f"policies takes at most {MAX_TYPES} at once, not {len(policies):,}")
+    spelt = by_wire(Job)
+    asked = {each["type"]: {spelt[name].name: value for name, value in each.items()} for each in policies}
     return call.siblings(
         call.queue.acquire(
             type_list,
@@ -129,8 +132,33 @@ def acquire_jobs(
             worker_type=worker_type,
             lease=_lease(lease_seconds),
             tenants=[call.tenant],
+            policies={type: policy.checked(type, values, wire_name) for type, values in asked.items()},
         )
     )
+
+
+def progress(call: Call, id: int, attempt: int, processing_info: Json = None) -> Job:
+    """A claimed job, its progress laid over what was stored."""
+    job = call.queue.get(Job, id, tenant=call.tenant)
+    if job is None:
+        raise _missing(id)
+    return call.queue.progress(job.evolve(attempt=attempt), processing_info)
+
+
+def settle(call: Call, outcomes: Sequence[Values]) -> list[JobUpdateResult]:
+    """Claims, ended; each with an outcome of its own."""
+    _bounded(outcomes, "outcomes")
+    ids = tuple({each["id"] for each in outcomes})
+    found = {job.id: job for job in call.queue.storage.find(Job, Select(equal(Job, id=ids)), tenant=call.tenant)}
+    results: dict[int, Job | GnjError] = {}
+    ends: dict[int, Outcome] = {}
+    for place, each in enumerate(outcomes):
+        try:
+            ends[place] = _outcome(found, each)
+        except GnjError as error:
+            results[place] = error
+    results.update(zip(ends, call.queue.settle(list(ends.values())), strict=True))
+    return _told(call, [results[place] for place in range(len(outcomes))])
 
 
 def heartbeat(call: Call, id: int, attempt: int, lease_seconds: int | None = None) -> Job:
@@ -222,35 +250,44 @@ def _deletes(kind: type[Record]) -> Callable[[Call, int], Record]:
     return delete
 
 
-def ping(_call: Call) -> dict[str, bool]:
+def ping(call: Call) -> dict[str, bool]:
     """Asks who is there."""
+    call.queue.ping(tenant=call.tenant)
     return {"success": True}
 
 
-def pong(_call: Call, worker_info_input: Sequence[Values | None] | None = None) -> dict[str, bool]:
+def pong(call: Call, worker_info_input: Sequence[Values | None] | None = None) -> dict[str, bool]:
     """Says who is there."""
-    return {"success": worker_info_input is not None}
+    if worker_info_input is None:
+        return {"success": False}
+    call.queue.pong(_workers(worker_info_input), tenant=call.tenant, spell=wire_name)
+    return {"success": True}
 
 
 def worker_monitoring_update(call: Call, workers: Sequence[Values | None] | None = None) -> dict[str, bool]:
     """What workers tell of themselves, kept."""
     if workers is None:
         return {"success": False}
-    names = by_wire(Monitoring)
-    rows = [{names[name].name: value for name, value in told.items()} for told in workers if told is not None]
-    call.queue.monitor(rows, tenant=call.tenant, spell=wire_name)
+    call.queue.monitor(_workers(workers), tenant=call.tenant, spell=wire_name)
     return {"success": True}
+
+
+def _workers(told: Sequence[Values | None]) -> list[Values]:
+    names = by_wire(Monitoring)
+    return [{names[name].name: value for name, value in each.items()} for each in told if each is not None]
 
 
 MUTATIONS = (
     RootField("jobCreate", Kind.ENQUEUE, job_create),
     RootField("jobCreateMany", Kind.ENQUEUE, job_create_many),
     RootField("jobUpdate", Kind.WORK, job_update, "job"),
-    RootField("jobUpdateMany", Kind.WORK, job_update_many),
+    RootField("jobUpdateMany", Kind.WORK, job_update_many, "jobs"),
     RootField("acquireJob", Kind.WORK, acquire_job),
     RootField("acquireJobs", Kind.WORK, acquire_jobs),
     RootField("heartbeat", Kind.WORK, heartbeat),
-    RootField("heartbeats", Kind.WORK, heartbeats),
+    RootField("heartbeats", Kind.WORK, heartbeats, "claims"),
+    RootField("progress", Kind.WORK, progress),
+    RootField("settle", Kind.WORK, settle, "outcomes"),
     RootField("release", Kind.WORK, release),
     RootField("recover", Kind.ADMIN, recover),
     RootField("recoverJob", Kind.ADMIN, recover_job),
@@ -306,15 +343,44 @@ def _new(job: Values) -> Values:
     return {name: value for name, value in job.items() if name != "attempt" or value is not None}
 
 
-def _bounded(jobs: Sequence[Values]) -> None:
-    if len(jobs) > MAX_MANY:
-        raise InvalidInput(f"jobs takes at most {MAX_MANY:,} at once, not {len(jobs):,}")
+def _bounded(given: Sequence[Values], what: str = "jobs") -> None:
+    if len(given) > MAX_MANY:
+        raise InvalidInput(f"{what} takes at most {MAX_MANY:,} at once, not {len(given):,}")
+
+
+def _missing(id: int) -> JobNotFound:
+    return JobNotFound(f"Could not find the job with the id [{id}]")
+
+
+def _outcome(found: Mapping[int, Job], told: Values) -> Outcome:
+    """How a claim ended, from the wire; the claim is the job as it is, in the try that is told of."""
+    job = found.get(told["id"])
+    if job is None:
+        raise _missing(told["id"])
+    if told["status"] not in _ENDS:
+        raise InvalidInput(f"outcome.status must be one of {', '.join(_ENDS)}, not {shown(told['status'])}")
+    return Outcome(
+        job.evolve(attempt=told["attempt"]),
+        JobStatus(told["status"]),
+        told.get("output"),
+        told.get("error"),
+        told.get("delaySeconds"),
+    )
+
+
+def _told(call: Call, results: Sequence[Job | GnjError]) -> list[JobUpdateResult]:
+    call.siblings([result for result in results if isinstance(result, Job)])
+    return [
+        JobUpdateResult(result) if isinstance(result, Job) else JobUpdateResult(None, result.code, str(result))
+        for result in results
+    ]
 
 
 def _lease(seconds: int | None) -> int | None:
     return None if seconds is None else check_int(seconds, "leaseSeconds", low=1, high=int(MAX_LEASE))
 
 
+_ENDS = (JobStatus.SUCCESSFUL, JobStatus.FAILED, JobStatus.CANCELLED, JobStatus.QUEUED)
 _SUCCESS = {"id", "attempt", "status", "output"}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from gnj.api.hooks import Kind
 from gnj.api.jobs.roots import Call, RootField
 from gnj.graphql import records
-from gnj.queue import lists, ratings
+from gnj.queue import ratings
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step
 from gnj.queue.storage import Rows
 
@@ -26,7 +26,11 @@ COUNTED = ("job", "batch", "pipeline", "pipelineStep")
 
 
 def _list(record: type[Record]) -> Callable[..., Sequence[Record]]:
-    return lambda call, **given: call.siblings(records.find(call.queue.storage, record, call.tenant, **given))
+    def rows(call: Call, **given: Any) -> Sequence[Record]:
+        found = records.find(call.queue.storage, record, call.tenant, **given, limits=call.loads.limits)
+        return call.siblings(found)
+
+    return rows
 
 
 def _count(record: type[Record]) -> Callable[..., int]:
@@ -56,12 +60,12 @@ class Rated:
         with call.queue.storage.begin(write=False) as tx:
             rows = self.count(tx, call.tenant)
         equals = {self.key: given.pop(self.key)} if self.key in given else {}
-        return records.among(rows, self.record, equals, **given)
+        return records.among(rows, self.record, equals, **given, limits=call.loads.limits)
 
     def number(self, call: Call, **given: Any) -> int:
         """How many they are, whatever limit, order and offset say."""
         kept = {name: value for name, value in given.items() if name in (self.key, "where")}
-        return len(self.list(call, **kept, limit=lists.MAX_LIMIT))
+        return len(self.list(call, **kept, limit=call.loads.limits.max_page))
 
 
 RATED = {

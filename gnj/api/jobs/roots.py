@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from graphql import GraphQLResolveInfo, GraphQLSchema
 
 from gnj.api.hooks import Action, Guard, Kind, Principal, RequestContext
 from gnj.graphql.associations import Loads
+from gnj.graphql.limits import Limits
 from gnj.graphql.records import Resolver, Resolvers, fields_of
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Record
@@ -31,6 +32,10 @@ class Call:
     guard: Guard | None
     """Who is asked whether the principal may; None for calls from within the process."""
     loads: Loads
+    request: RequestContext | None = None
+    """What hooks are shown of the request."""
+    awaits: bool = False
+    """Whether resolvers may give awaitables: in a schema of the host's, which it executes on its event loop."""
 
     @property
     def tenant(self) -> str:
@@ -49,6 +54,7 @@ def context(
     *,
     guard: Guard | None = None,
     request: RequestContext | None = None,
+    limits: Limits | None = None,
 ) -> dict[str, Any]:
     """What resolvers find in `info.context`, new for every operation.
 
@@ -57,15 +63,49 @@ def context(
         principal: On whose behalf, and so in whose tenant.
         guard: Asked about every root field; without one, everything is allowed.
         request: What hooks were shown of the request.
+        limits: How many rows a list may ask for; the defaults unless given.
     """
-    call = Call(queue, principal, guard, Loads(queue.storage, principal.tenant))
+    call = Call(queue, principal, guard, Loads(queue.storage, principal.tenant, limits), request)
     return {"principal": principal, "request": request, CALL: call}
+
+
+class Later:
+    """Stands for a `Call` in the context of a request that may have nothing to do with gnj: made when it first has."""
+
+    def __init__(self, make: Callable[[], Call]) -> None:
+        self._make = make
+        self._call: Call | None = None
+
+    def call(self) -> Call:
+        """The call. Raises what making it raises, `Unauthenticated` above all."""
+        if self._call is None:
+            self._call = self._make()
+        return self._call
+
+
+def call_of(context: Any) -> Call:
+    """The request with that context."""
+    if CALL not in context:
+        raise TypeError(
+            "the context is none of gnj's: give the host's schema `GNJ.context(request)` as its context value"
+        )
+    found: Call | Later = context[CALL]
+    return found.call() if isinstance(found, Later) else found
 
 
 def loads_of(context: Any) -> Loads:
     """The associations loaded for the request with that context."""
-    call: Call = context[CALL]
-    return call.loads
+    return call_of(context).loads
+
+
+def admitted(context: Any, action: Action, targets: Sequence[Any]) -> Call:
+    """The request, of which the guard allows that action on each of the targets. Raises `Forbidden`."""
+    call = call_of(context)
+    if call.guard is not None:
+        for target in targets:
+            call.guard.authorize(call.principal, action, target, call.request)
+    call.loads.forget()
+    return call
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +116,8 @@ class RootField:
         name: The field.
         kind: What kind of action it is.
         resolve: Answers it: takes the `Call`, and the arguments that are not null by their names in snake_case.
-        subject: The argument whose `id` names the row that is acted upon, where there is no argument `id`.
+        subject: The argument whose `id` names the row that is acted upon, or each of whose items has such an `id`, where
+            there is no argument `id`.
     """
 
     name: str
@@ -89,15 +130,21 @@ class RootField:
         action, resolve, subject = Action(self.name, self.kind), self.resolve, self.subject
 
         def resolver(_source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-            call: Call = info.context[CALL]
-            if call.guard is not None:
-                target = arguments.get("id") if subject is None else arguments[subject].get("id")
-                call.guard.authorize(call.principal, action, target)
-            call.loads.forget()
+            call = admitted(info.context, action, _targets(arguments, subject))
             # an argument of null is one that was not given (B18)
             return resolve(call, **{name: value for name, value in arguments.items() if value is not None})
 
         return resolver
+
+
+def _targets(arguments: Mapping[str, Any], subject: str | None) -> Sequence[int | None]:
+    """The ids of what is acted upon, each once, of which each is asked about; None where the arguments name none."""
+    if subject is None:
+        return (arguments.get("id"),)
+    given = arguments[subject]
+    if isinstance(given, list):
+        return list(dict.fromkeys(each.get("id") for each in given)) or (None,)
+    return (given.get("id"),)
 
 
 class Roots:

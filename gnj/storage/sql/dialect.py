@@ -60,6 +60,10 @@ class Unique:
 
 UNIQUE_ID: Final = Unique(("tenant", "job_unique_id"), "job_unique_id IS NOT NULL AND deleted_at IS NULL")
 UNIQUE_HOLD: Final = Unique(("tenant", "type"), "deleted_at IS NULL")
+OURS: Final = "gnj"
+"""Stands in the `info` of connections of our own engines, whose sessions we may set up."""
+LIMIT: Final = "gnj_limit"
+"""Stands in the `info` of those whose session has a limit for its statements: which, in seconds."""
 
 
 class Dialect(ABC):
@@ -80,7 +84,14 @@ class Dialect(ABC):
 
     @abstractmethod
     def begin(self, connection: Connection, *, write: bool) -> None:
-        """Begins a transaction on a fresh connection."""
+        """Begins a transaction on a fresh connection, whose statements have the limit of a request, if there is one."""
+
+    def join(self, connection: Connection) -> None:  # noqa: B027 - most have nothing to make sure of
+        """Makes sure that a connection of the host's is in a transaction, before anything is written through it."""
+
+    @abstractmethod
+    def begin_serializable(self, connection: Connection, tables: Tables) -> None:
+        """Begins one that behaves as if it ran alone, once no other such is under way; see `Storage.begin_serializable`."""
 
     @abstractmethod
     def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:

@@ -22,13 +22,14 @@ from sqlalchemy import (
     update,
 )
 
+from gnj.queue import deadline
 from gnj.queue.model import Job, RecordT
 from gnj.queue.storage import Changes
 from gnj.queue.values import dump_json
 from gnj.storage.sql import claim_mysql, insert_mysql
 from gnj.storage.sql.columns import ID, JSON
 from gnj.storage.sql.columns_mysql import MYSQL
-from gnj.storage.sql.dialect import Dialect, Unique, Write
+from gnj.storage.sql.dialect import LIMIT, OURS, Dialect, Unique, Write
 from gnj.storage.sql.insert_mysql import parts, spans
 from gnj.storage.sql.rows import Mapper, Shape
 from gnj.storage.sql.schema import Tables
@@ -60,7 +61,15 @@ class Mysql(Dialect):
         """
         if not connection.info.get(OURS):
             connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
+        _limit(connection)
         connection.exec_driver_sql("START TRANSACTION")
+
+    def begin_serializable(self, connection: Connection, tables: Tables) -> None:
+        """SERIALIZABLE, in which every read locks; the first one a row that every other such transaction locks first."""
+        _limit(connection)
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        connection.exec_driver_sql("START TRANSACTION")
+        connection.exec_driver_sql(f"SELECT 1 FROM `{tables.version_table}` FOR UPDATE")
 
     def of_ids(self, target: ColumnElement[Any]) -> ColumnElement[bool]:
         """A list."""
@@ -216,8 +225,20 @@ class Mysql(Dialect):
         return mapper.by_id(self._read(rows, mapper, insert_mysql.stored(rows, mapper, given, unless)))
 
 
-OURS: Final = "gnj"
-"""Stands in the `info` of connections whose sessions are set up (`engine`)."""
+def _limit(connection: Connection) -> None:
+    """Gives the session, if it is ours, the limit there is for a statement: of seconds in MariaDB, in MySQL of milliseconds
+    and for reads only. A transaction cannot have one; set again only where requests and workers share a pool.
+    """
+    info, limit = connection.info, deadline.of_statement()
+    if not info.get(OURS) or info.get(LIMIT) == limit:
+        return
+    dialect: Any = connection.dialect
+    if dialect.is_mariadb:
+        connection.exec_driver_sql(f"SET SESSION max_statement_time = {'DEFAULT' if limit is None else limit}")
+    else:
+        milliseconds = "DEFAULT" if limit is None else max(1, int(limit * 1000))
+        connection.exec_driver_sql(f"SET SESSION max_execution_time = {milliseconds}")
+    info[LIMIT] = limit
 
 
 def _by_primary_key(statement: Any, table: Any) -> Any:

@@ -28,14 +28,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
+from gnj.queue import deadline
 from gnj.queue.clock import After
 from gnj.queue.values import dump_json
 from gnj.storage.sql import claim_postgresql, claim_sqlite
 from gnj.storage.sql.columns import ID, JSON, dump_jsonb, to_milliseconds
-from gnj.storage.sql.dialect import Dialect
+from gnj.storage.sql.dialect import LIMIT, OURS, Dialect
 from gnj.storage.sql.dialect_mysql import Mysql
 from gnj.storage.sql.returning import Returning
 from gnj.storage.sql.rows import DATABASE_NOW, Mapper, Present
+from gnj.storage.sql.schema import Tables
 from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator
 
 CHUNK: Final = 5_000
@@ -55,6 +57,11 @@ _BEGIN: Final = (
     "SET LOCAL jit = off",
     "SET LOCAL lock_timeout = '5s'",
 )
+_READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
+
+
+def _limited(how: str, limit: float | None) -> str:
+    return f"{how} statement_timeout TO {'DEFAULT' if limit is None else max(1, int(limit * 1000))}"
 
 
 class Postgresql(Returning):
@@ -72,15 +79,37 @@ class Postgresql(Returning):
         """READ COMMITTED, whatever the default is, and plans along indexes (`_BEGIN`).
 
         Reads need no BEGIN: in READ COMMITTED each statement sees what is committed when it begins, in a transaction or not.
+        So the limit of a read is set for the session if that is ours, and stays until another one is needed; of a session
+        of the host's, nothing may outlive the transaction.
         """
         raw = connection.connection.driver_connection
         if not getattr(raw, "autocommit", False):  # an engine of the host's
             connection.execution_options(isolation_level="AUTOCOMMIT")
+        info, limit = connection.info, deadline.of_statement()
+        begin: tuple[str, ...] = ()
         if write:
+            begin = _BEGIN
+            if limit != info.get(LIMIT):
+                begin = (*begin, _limited("SET LOCAL", limit))
+        elif limit != info.get(LIMIT):
+            begin = (_limited("SET", limit),) if info.get(OURS) else (_READ, _limited("SET LOCAL", limit))
+        if begin:
             # a connection that prepares every statement takes one at a time
             alone = getattr(raw, "prepare_threshold", None) == 0
-            for statement in _BEGIN if alone else ("; ".join(_BEGIN),):
+            for statement in begin if alone else ("; ".join(begin),):
                 connection.exec_driver_sql(statement)
+        if not write and info.get(OURS):
+            info[LIMIT] = limit
+
+    def begin_serializable(self, connection: Connection, tables: Tables) -> None:
+        """SERIALIZABLE, and a lock that only its like waits for, taken before the first statement that makes a snapshot.
+
+        Without the lock, of 510 operations of 8 threads that each claimed the first of all jobs 94 had not succeeded after
+        eight tries; with it all 400 did at the first.
+        """
+        self.begin(connection, write=True)
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE")
+        connection.exec_driver_sql(f"LOCK TABLE {tables.name(tables.hold)} IN SHARE UPDATE EXCLUSIVE MODE")
 
     def among(self, target: ColumnElement[Any], ids: TextClause) -> ColumnElement[bool]:
         """An array, made before the statement: see `claim_postgresql`."""
@@ -175,6 +204,18 @@ class Sqlite(Returning):
         if raw.in_transaction:
             connection.exec_driver_sql("ROLLBACK")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def join(self, connection: Connection) -> None:
+        """The driver begins a transaction before the first INSERT, not before a SAVEPOINT: which would then be the
+        transaction itself, and its release the commit. IMMEDIATE, since something is going to be written.
+        """
+        raw: Any = connection.connection.driver_connection
+        if not raw.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    def begin_serializable(self, connection: Connection, tables: Tables) -> None:
+        """As any that writes."""
+        self.begin(connection, write=True)
 
     def among(self, target: ColumnElement[Any], ids: TextClause) -> ColumnElement[bool]:
         """A subquery: it does not depend on the row, so that SQLite runs it once."""

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL, make_url
 
 from gnj.queue.errors import InvalidInput, StorageError, StorageUnavailable
 from gnj.storage.sql.columns_mysql import MYSQL
-from gnj.storage.sql.dialect_mysql import OURS
+from gnj.storage.sql.dialect import OURS
 from gnj.storage.sql.dialects import DIALECTS
 
 BUSY_SECONDS: Final = 5
@@ -20,6 +20,18 @@ BUSY_SECONDS: Final = 5
 # an hour for what was sent, two hours for an answer.
 _GONE: Final = {"tcp_user_timeout": 5_000, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3}
 _WORKING: Final = "sqlite:///file.db, sqlite:// (in memory), postgresql://user@host/database, mysql://user@host/database and memory://"
+# Our own connections are used by threads: of an asynchronous driver's URL the place is taken, not the driver.
+_BLOCKING: Final = {
+    "postgresql+asyncpg": "postgresql",
+    "postgresql+psycopg_async": "postgresql",
+    "sqlite+aiosqlite": "sqlite",
+    "mysql+aiomysql": "mysql",
+    "mysql+asyncmy": "mysql",
+    "mariadb+aiomysql": "mysql",
+    "mariadb+asyncmy": "mysql",
+}
+_LIBPQ: Final = {"ssl": "sslmode", "prepared_statement_cache_size": "", "statement_cache_size": ""}
+"""What asyncpg calls otherwise than libpq, and what means nothing to it ("")."""
 # What a session of ours has, whatever the server's defaults: values are refused rather than cut, and texts of up to 1,000
 # characters sort to their end (the default: 256).
 _MYSQL_SESSION: Final = (
@@ -39,6 +51,11 @@ def parsed(url: str | URL) -> URL:
     backend = parts.get_backend_name()
     if backend not in DIALECTS:
         raise InvalidInput(f"gnj does not know {backend}:// databases; what works: {_WORKING}")
+    if parts.drivername in _BLOCKING:
+        if parts.drivername == "postgresql+asyncpg":
+            query = {_LIBPQ.get(name, name): value for name, value in parts.query.items()}
+            parts = parts.set(query=query).difference_update_query([""])
+        parts = parts.set(drivername=_BLOCKING[parts.drivername])
     if parts.drivername == "postgresql":
         parts = parts.set(drivername="postgresql+psycopg")
     if parts.drivername in MYSQL:
@@ -115,14 +132,21 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
     defaults = {"connect_timeout": BUSY_SECONDS - 1, **_GONE}
     arguments: dict[str, Any] = {name: value for name, value in defaults.items() if name not in url.query}
     arguments["prepare_threshold"] = None
-    return create_engine(
+    engine = create_engine(
         url,
         connect_args=arguments,
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_timeout=BUSY_SECONDS,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
+    event.listen(engine, "connect", _claim)
+    return engine
+
+
+def _claim(_connection: Any, record: Any) -> None:
+    record.info[OURS] = True
 
 
 def _mysql(url: URL, pool_size: int) -> Engine:
@@ -137,6 +161,7 @@ def _mysql(url: URL, pool_size: int) -> Engine:
         connect_args=arguments,
         pool_size=pool_size,
         max_overflow=pool_size,
+        pool_timeout=BUSY_SECONDS,
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )

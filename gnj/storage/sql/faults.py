@@ -8,13 +8,21 @@ from typing import Final
 
 from sqlalchemy import exc
 
-from gnj.queue.errors import Conflict, Duplicate, GnjError, NotMigrated, StorageError, StorageUnavailable
+from gnj.queue.errors import (
+    Conflict,
+    Duplicate,
+    GnjError,
+    NotMigrated,
+    StorageError,
+    StorageUnavailable,
+    TimedOut,
+)
 
 _POSTGRESQL: Final[dict[str, type[GnjError]]] = {
     "40001": Conflict,  # serialization_failure
     "40P01": Conflict,  # deadlock_detected
     "55P03": StorageUnavailable,  # lock_not_available
-    "57014": StorageUnavailable,  # query_canceled: a timeout of the server's
+    "57014": TimedOut,  # query_canceled: a timeout of the server's
     "23505": Duplicate,  # unique_violation
     "42P01": NotMigrated,  # undefined_table
     "42703": NotMigrated,  # undefined_column
@@ -44,6 +52,7 @@ _SQLITE: Final[dict[int, str]] = {
     26: "the file is not a SQLite database",  # SQLITE_NOTADB
 }
 _SQLITE_UNIQUE: Final = 2067
+_SQLITE_INTERRUPT: Final = 9
 DUPLICATE: Final = 1062
 """MySQL's number for a key that another row has."""
 _MYSQL: Final[dict[int, type[GnjError]]] = {
@@ -53,6 +62,8 @@ _MYSQL: Final[dict[int, type[GnjError]]] = {
     1305: Conflict,  # ER_SP_DOES_NOT_EXIST: a savepoint that went with the transaction a deadlock ended
     3572: Conflict,  # ER_LOCK_NOWAIT
     DUPLICATE: Duplicate,
+    1969: TimedOut,  # ER_STATEMENT_TIMEOUT
+    3024: TimedOut,  # ER_QUERY_TIMEOUT
     1051: NotMigrated,  # ER_BAD_TABLE_ERROR
     1054: NotMigrated,  # ER_BAD_FIELD_ERROR
     1146: NotMigrated,  # ER_NO_SUCH_TABLE
@@ -85,7 +96,6 @@ _MYSQL_UNAVAILABLE: Final[dict[int, str | None]] = {
     1792: "the server may only be read",
     1836: "the server may only be read",
     1927: None,  # ER_CONNECTION_KILLED
-    1969: None,  # ER_STATEMENT_TIMEOUT
     2002: "nothing answers at that host and port",
     2003: "nothing answers at that host and port",
     2005: "there is no host of that name",
@@ -93,7 +103,6 @@ _MYSQL_UNAVAILABLE: Final[dict[int, str | None]] = {
     2013: None,
     2014: None,
     2055: None,
-    3024: None,  # ER_QUERY_TIMEOUT
     4031: None,
 }
 _MYSQL_KEY: Final = " for key "
@@ -146,6 +155,8 @@ def _of_sqlite(code: int, message: str) -> GnjError:
         return _duplicate(message)
     if message.startswith(("no such table", "no such column", "no such index")) or "has no column" in message:
         return NotMigrated()
+    if code & 0xFF == _SQLITE_INTERRUPT:
+        return TimedOut()
     told = _SQLITE.get(code & 0xFF)
     return StorageUnavailable(told) if told else StorageError(f"the database refused a statement (SQLite error {code})")
 

@@ -2,17 +2,19 @@
 
 A notification costs the commit that carries one (they go through one queue of the whole server, under one lock): with one a
 job, 32 to 45 % fewer commits a second. So none is sent unless a row of the table `listener` says that somebody wants it, and
-at most one a transaction. It says no more than "look".
+at most one a transaction. It says no more than "look", and for what: whoever waits for work is not woken by changes that
+others follow.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import select
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from time import monotonic
@@ -42,20 +44,33 @@ def channel(tables: Tables) -> str:
     return f"gnj_{blake2b(name.encode(), digest_size=8).hexdigest()}"
 
 
-def signal(tables: Tables) -> TextClause:
-    """The statement that notifies if somebody listens."""
-    listener = tables.name(tables.listener)
-    somebody = f"EXISTS (SELECT 1 FROM {listener} WHERE expires_at > {DATABASE_NOW} AND wants = 'jobs')"
-    return text(f"SELECT pg_notify(:channel, '') WHERE {somebody}").bindparams(bindparam("channel", channel(tables)))
+_PAYLOADS: Final[Mapping[frozenset[str], str]] = {
+    frozenset({"jobs"}): "",
+    frozenset({"changes"}): "changes",
+    frozenset({"jobs", "changes"}): "all",
+}
+"""What a notification carries that says for what to look."""
+
+
+def signal(tables: Tables, wants: frozenset[str]) -> TextClause:
+    """The statement that notifies if somebody listens for one of those."""
+    payload, listener = _PAYLOADS[wants], tables.name(tables.listener)
+    wanted = ", ".join(f"'{each}'" for each in sorted(wants))
+    somebody = f"EXISTS (SELECT 1 FROM {listener} WHERE expires_at > {DATABASE_NOW} AND wants IN ({wanted}))"
+    sql = f"SELECT pg_notify(:channel, '{payload}') WHERE {somebody}"
+    return text(sql).bindparams(bindparam("channel", channel(tables)))
 
 
 @contextmanager
-def listen(engine: Engine, tables: Tables, wake: Callable[[], None]) -> Iterator[None]:
-    """Calls `wake` for each notification while the block lasts; no signal is missed from its first line on."""
-    listener = _Listener(engine, tables, wake)
+def listen(engine: Engine, tables: Tables, wake: Callable[[], None], wants: str) -> Iterator[Callable[[], bool]]:
+    """Calls `wake` for each notification while the block lasts; no signal is missed from its first line on.
+
+    With "changes" no row of `listener` is kept: the caller has one. The function given says whether notifications arrive.
+    """
+    listener = _Listener(engine, tables, wake, wants)
     listener.start()
     try:
-        yield
+        yield listener.hears
     finally:
         listener.stop()
 
@@ -67,14 +82,22 @@ class _Lost(Exception):
 class _Listener:
     """A thread with a connection of its own, outside the pool."""
 
-    def __init__(self, engine: Engine, tables: Tables, wake: Callable[[], None]) -> None:
+    def __init__(self, engine: Engine, tables: Tables, wake: Callable[[], None], wants: str) -> None:
         self._engine = engine
         self._table = tables.name(tables.listener)
         self._channel = channel(tables)
         self._wake = wake
+        self._registers = wants == "jobs"
+        self._calls = frozenset(payload for each, payload in _PAYLOADS.items() if wants in each)
+        self._mark = secrets.token_hex(8)
         self._tried = threading.Event()
+        self._hears = threading.Event()
         self._bell, self._rung = socket.socketpair()
         self._thread = threading.Thread(target=self._run, name="gnj-listen", daemon=True)
+
+    def hears(self) -> bool:
+        """Whether notifications arrive, as far as is known."""
+        return self._hears.is_set()
 
     def start(self) -> None:
         """Returns when the first attempt to connect has ended, well or not: what fails is tried again."""
@@ -97,16 +120,19 @@ class _Listener:
                         if connected_before:
                             self._wake()  # for what was said while nobody listened
                         pause, connected_before = FIRST_PAUSE, True
+                        self._hears.set()
                         self._tried.set()
                         self._attend(raw, row)
                         return
                     finally:
+                        self._hears.clear()
                         with suppress(Exception):
                             raw.close()
                 except Exception as error:  # noqa: BLE001 - whatever a driver or network comes up with: try again
                     self._tried.set()
                     _log.warning(
-                        "not woken by other processes, jobs are found by polling (%s); next attempt in %.1f s",
+                        "not woken by other processes, %s are found by polling (%s); next attempt in %.1f s",
+                        "jobs" if self._registers else "changes",
                         type(error).__name__ if not isinstance(error, _Lost) else error,
                         pause,
                     )
@@ -123,8 +149,13 @@ class _Listener:
         raw.autocommit = True
         return raw
 
-    def _register(self, raw: Any) -> int:
+    def _register(self, raw: Any) -> int | None:
         raw.execute(f"LISTEN {self._channel}")
+        row = self._inserted(raw) if self._registers else None
+        self._check(raw, row)
+        return row
+
+    def _inserted(self, raw: Any) -> int:
         raw.execute(f"DELETE FROM {self._table} WHERE expires_at < {DATABASE_NOW}")
         name = f"{socket.gethostname()}:{os.getpid()}"
         row: int = raw.execute(
@@ -132,10 +163,9 @@ class _Listener:
             f"VALUES ('jobs', %s, {DATABASE_NOW}, {DATABASE_NOW}, {DATABASE_NOW} + %s * interval '1 second') RETURNING id",
             (name, LEASE),
         ).fetchone()[0]
-        self._check(raw, row)
         return row
 
-    def _attend(self, raw: Any, row: int) -> None:
+    def _attend(self, raw: Any, row: int | None) -> None:
         """Passes notifications on until the bell rings."""
         due = monotonic() + CHECK_EVERY
         while True:
@@ -143,26 +173,28 @@ class _Listener:
                 self._wake()
             readable, _, _ = select.select([raw, self._rung], [], [], max(0.0, due - monotonic()))
             if self._rung in readable:
-                raw.execute(f"DELETE FROM {self._table} WHERE id = %s", (row,))
+                if row is not None:
+                    raw.execute(f"DELETE FROM {self._table} WHERE id = %s", (row,))
                 return
             if monotonic() >= due:
                 self._check(raw, row)
                 due = monotonic() + CHECK_EVERY
 
-    def _check(self, raw: Any, row: int) -> None:
+    def _check(self, raw: Any, row: int | None) -> None:
         """Renews the lease and sends itself a notification, which must come back.
 
         Behind a pooler that hands connections out by transaction it does not, though LISTEN was accepted.
         """
-        renewed = raw.execute(
-            f"UPDATE {self._table} SET expires_at = {DATABASE_NOW} + %s * interval '1 second' WHERE id = %s",
-            (LEASE, row),
-        )
-        if not renewed.rowcount:
-            raise _Lost("the registration is gone")
-        raw.execute("SELECT pg_notify(%s, %s)", (self._channel, str(row)))
+        if row is not None:
+            renewed = raw.execute(
+                f"UPDATE {self._table} SET expires_at = {DATABASE_NOW} + %s * interval '1 second' WHERE id = %s",
+                (LEASE, row),
+            )
+            if not renewed.rowcount:
+                raise _Lost("the registration is gone")
+        raw.execute("SELECT pg_notify(%s, %s)", (self._channel, self._mark))
         end = monotonic() + ANSWER_WITHIN
-        while not self._received(raw, max(0.0, end - monotonic()), until=str(row)):
+        while not self._received(raw, max(0.0, end - monotonic()), until=self._mark):
             if monotonic() >= end:
                 raise _Lost("notifications do not arrive")
 
@@ -170,10 +202,12 @@ class _Listener:
         """Whether a notification came: a signal, or the one with the payload `until`. Signals meanwhile are passed on."""
         came = False
         for notification in raw.notifies(timeout=timeout, stop_after=1 if timeout else None):
-            if notification.payload == until:
+            if until and notification.payload == until:
                 came = True
-            elif not notification.payload:
-                self._wake()
+            elif notification.payload in self._calls:
+                came = came or not until
+                if until:
+                    self._wake()
         return came
 
     def _waited(self, seconds: float) -> bool:

@@ -12,6 +12,7 @@ from sqlalchemy import ColumnElement, delete, exists, not_, or_, select
 
 from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Record, Step
 from gnj.queue.states import BATCH_ENDED, JOB_ENDED, JOB_UNFINISHED, PIPELINE_ENDED, JobStatus
+from gnj.queue.where import Condition
 from gnj.storage.sql.schema import Tables
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ def prune(rows: SqlRows, limit: int, *, deleted: float, ended: float | None) -> 
                 found += _ids(rows, kind, _left_behind(rows, moment), table.c.id, limit - len(found))
         removed += _remove(rows, kind, found)
     return removed
+
+
+def trim(rows: SqlRows, kind: type[Record], where: Condition, limit: int) -> int:
+    """See `Rows.trim`."""
+    id = rows.tables.of(kind).c.id
+    return _remove(rows, kind, _ids(rows, kind, [rows.meets(rows.mappers[kind], where)], id, limit))
 
 
 _AGES: dict[type[Record], str] = {

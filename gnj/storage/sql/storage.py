@@ -5,24 +5,30 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from functools import partial
 from typing import Any, Final
+from weakref import WeakSet
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import StaticPool
+from sqlalchemy.pool import Pool, StaticPool
 
+from gnj.queue import deadline
 from gnj.queue.clock import Clock, system_clock
-from gnj.queue.errors import InvalidInput, StorageUnavailable
+from gnj.queue.deadline import Deadline
+from gnj.queue.errors import Conflict, InvalidInput, NotMigrated, StorageUnavailable
 from gnj.queue.storage import Rows, Storage
-from gnj.storage.sql import migrate, notify_postgresql
+from gnj.storage.sql import hosts, identity, migrate, notify_postgresql
 from gnj.storage.sql.dialects import DIALECTS
 from gnj.storage.sql.engine import BUSY_SECONDS, make_engine
-from gnj.storage.sql.faults import faults
+from gnj.storage.sql.faults import faults, translated
+from gnj.storage.sql.forks import forget_after_fork
 from gnj.storage.sql.rows import mappers
 from gnj.storage.sql.schema import DEFAULT_PREFIX, tables
 from gnj.storage.sql.transaction import SqlRows
+from gnj.storage.sql.watch import Watch, Watchdog, measured
 
 
 class SqlStorage(Storage):
@@ -46,6 +52,10 @@ class SqlStorage(Storage):
         clock: Clock | None = None,
         pool_size: int = 10,
     ) -> None:
+        if hasattr(database, "sync_engine"):
+            raise InvalidInput(
+                "an AsyncEngine cannot be used by threads: give GNJ its URL (engine.url), and its sessions to enqueue_async"
+            )
         self._own = not isinstance(database, Engine)
         self.engine = database if isinstance(database, Engine) else make_engine(database, pool_size)
         if self.engine.dialect.name not in DIALECTS:
@@ -62,67 +72,126 @@ class SqlStorage(Storage):
         self._statements: dict[Hashable, Any] = {}
         self.clock = clock if clock is not None or self.dialect.has_clock else system_clock
         shared = isinstance(self.engine.pool, StaticPool)
+        if self._own and not shared:
+            forget_after_fork(self.engine)
         # SQLite lets one transaction write at a time, and those that wait poll for their turn, unfairly: threads of this
         # process wait for each other here instead (8 threads: 1.5 to 2 times the jobs per second)
         self._shared = shared
+        self._watchdog = Watchdog()
         self._turn = None if "concurrent_claims" in _CAPABILITIES[self.dialect.name] else threading.Lock()
+        self._known: WeakSet[Pool] = WeakSet()
+        # now, since a relative path means another file after a change of the working directory
+        self._place = identity.of_file(self.engine.url) if self.dialect.name == "sqlite" else None
         lacks = {"durable", "processes"} if shared else set()
         if self.engine.driver != "psycopg":
             lacks.add("notify")  # listening needs psycopg's own ways
         self.capabilities = _CAPABILITIES[self.dialect.name] - lacks
 
-    @contextmanager
-    def begin(self, *, write: bool = True) -> Iterator[Rows]:
+    def begin(self, *, write: bool = True) -> AbstractContextManager[Rows]:
         """See `Storage.begin`."""
+        return self._transaction(write=write)
+
+    @contextmanager
+    def begin_serializable(self) -> Iterator[Rows]:
+        """See `Storage.begin_serializable`. What the caller's own statements on the connection ran into counts as well."""
+        with self._transaction(write=True, serializable=True) as rows:
+            try:
+                yield rows
+            except SQLAlchemyError as error:
+                if isinstance(told := translated(error), Conflict):
+                    raise told from error
+                raise
+
+    @contextmanager
+    def _transaction(self, *, write: bool, serializable: bool = False) -> Iterator[Rows]:
+        # a request's transaction is held to the limit of the request
+        limit = deadline.current()
+        if limit is not None:
+            limit.check()
         with self._in_turn(write=write):
             with faults():
-                connection = self._begun(write=write)
+                connection, watch = self._begun(limit, write=write, serializable=serializable)
             try:
-                yield self._rows(connection)
-                with faults():
+                yield self._rows(connection, watch)
+                if limit is not None:
+                    limit.check()
+                with faults(), measured(watch, commits=write):
                     connection.commit()
-            except BaseException:
-                with suppress(SQLAlchemyError):  # a dead connection has nothing left to roll back
+            except BaseException as error:
+                told = watch.told(error) if watch is not None else error
+                with suppress(SQLAlchemyError), measured(watch):  # a dead connection has nothing left to roll back
                     connection.rollback()
+                if told is not error:
+                    raise told from error
                 raise
             finally:
-                connection.close()
+                self._ended(connection, watch)
 
     def bind(self, connection: Any) -> AbstractContextManager[Rows]:
         """See `Storage.bind`; takes a SQLAlchemy connection or session (inside `run_sync`, for asynchronous ones)."""
-        if isinstance(connection, Session):
-            connection = connection.connection()
+        session = connection if isinstance(connection, Session) else None
+        if session is not None:
+            connection = session.connection()
         if not isinstance(connection, Connection):
             raise InvalidInput(f"a SQLAlchemy Connection or Session is needed, not {type(connection).__name__}")
-        if DIALECTS.get(connection.dialect.name) is not self.dialect:
-            raise InvalidInput(f"the connection is to {connection.dialect.name}, the queue is in {self.dialect.name}")
-        return nullcontext(self._rows(connection))
+        with faults():
+            self._meet(connection)
+        return nullcontext(self._rows(connection, session=session))
+
+    def _meet(self, connection: Connection) -> None:
+        """Makes sure that a connection of the host's is to this database, and that the tables are there.
+
+        Once for each pool, as soon as that is certain: tables made in a transaction of the host's end with it, if that is
+        rolled back. No second connection is opened where one transaction keeps all others out.
+        """
+        pool, embedded = connection.engine.pool, "embedded" in self.capabilities
+        known = pool in self._known
+        if not known and pool is not self.engine.pool:
+            identity.check(connection, self.engine, self.tables, self._place)
+        self.dialect.join(connection)
+        if known:
+            return
+        try:
+            migrate.check(connection, self.tables)
+        except NotMigrated:
+            if not embedded:
+                raise
+            migrate.upgrade(connection, self.tables)
+        if embedded:
+            hosts.after_commit(connection, partial(self._known.add, pool))
+        else:
+            self._known.add(pool)
 
     def migrate(self) -> None:
         """See `Storage.migrate`."""
         with self._in_turn(write=True), faults():
-            connection = self._begun(write=True)
+            connection, _ = self._begun(None, write=True)
             with closing(connection):
                 migrate.upgrade(connection, self.tables)
                 connection.commit()
 
     def check(self) -> None:
         """See `Storage.check`."""
-        with self._in_turn(write=False), faults(), closing(self._begun(write=False)) as connection:
-            migrate.check(connection, self.tables)
+        with self._in_turn(write=False), faults():
+            connection, watch = self._begun(deadline.current(), write=False)
+            try:
+                with measured(watch):
+                    migrate.check(connection, self.tables)
+            finally:
+                self._ended(connection, watch)
 
-    def listen(self, wake: Callable[[], None]) -> AbstractContextManager[None]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
         """See `Storage.listen`."""
         if "notify" not in self.capabilities:
-            return nullcontext()
-        return notify_postgresql.listen(self.engine, self.tables, wake)
+            return nullcontext(bool)
+        return notify_postgresql.listen(self.engine, self.tables, wake, wants)
 
     def close(self) -> None:
         """See `Storage.close`."""
         if self._own:
             self.engine.dispose()
 
-    def _rows(self, connection: Connection) -> SqlRows:
+    def _rows(self, connection: Connection, watch: Watch | None = None, session: Session | None = None) -> SqlRows:
         return SqlRows(
             connection,
             self.tables,
@@ -131,6 +200,8 @@ class SqlStorage(Storage):
             self.clock,
             self._statements,
             notifies="notify" in self.capabilities,
+            watch=watch,
+            session=session,
         )
 
     @contextmanager
@@ -146,27 +217,46 @@ class SqlStorage(Storage):
         finally:
             self._turn.release()
 
-    def _begun(self, *, write: bool) -> Connection:
-        """A connection on which a transaction has begun.
+    def _ended(self, connection: Connection, watch: Watch | None) -> None:
+        if watch is not None:
+            self._watchdog.end(watch)
+            if watch.fired and self.dialect.name != "sqlite":  # which is only interrupted
+                connection.invalidate()
+        connection.close()
+
+    def _begun(
+        self, limit: Deadline | None, *, write: bool, serializable: bool = False
+    ) -> tuple[Connection, Watch | None]:
+        """A connection on which a transaction has begun, and what watches over it if there is a limit.
 
         One that the pool kept may have died meanwhile: then all of them have, the pool forgets them, and since nothing has
         been done yet, a new one is tried.
         """
         try:
-            return self._begun_on(self.engine.connect(), write=write)
+            return self._begun_on(self.engine.connect(), limit, write=write, serializable=serializable)
         except DBAPIError as error:
             # what was raised where there is no connection yet, connecting again would wait for once more
             if not error.connection_invalidated or error.statement is None:
                 raise
-        return self._begun_on(self.engine.connect(), write=write)
+        return self._begun_on(self.engine.connect(), limit, write=write, serializable=serializable)
 
-    def _begun_on(self, connection: Connection, *, write: bool) -> Connection:
+    def _begun_on(
+        self, connection: Connection, limit: Deadline | None, *, write: bool, serializable: bool
+    ) -> tuple[Connection, Watch | None]:
+        watch = None if limit is None else self._watchdog.begin(connection.connection.driver_connection, limit)
         try:
-            self.dialect.begin(connection, write=write)
-        except BaseException:
-            connection.close()
+            with measured(watch):
+                if serializable:
+                    self.dialect.begin_serializable(connection, self.tables)
+                else:
+                    self.dialect.begin(connection, write=write)
+        except BaseException as error:
+            self._ended(connection, watch)
+            told = watch.told(error) if watch is not None else error
+            if told is not error:
+                raise told from error
             raise
-        return connection
+        return connection, watch
 
 
 _CAPABILITIES: Final = {

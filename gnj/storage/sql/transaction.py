@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from sqlalchemy import (
     select,
     true,
 )
+from sqlalchemy.orm import Session
 
 from gnj.queue.clock import After, Clock
 from gnj.queue.model import BELONGS, Hold, Job, Record, RecordT
@@ -31,6 +32,7 @@ from gnj.storage.sql.dialect import UNIQUE_HOLD, UNIQUE_ID, Dialect, Unique, Wri
 from gnj.storage.sql.faults import faults
 from gnj.storage.sql.rows import Mapper, Present
 from gnj.storage.sql.schema import Tables
+from gnj.storage.sql.watch import Watch, measured
 
 STATEMENTS: Final = 500
 """Statements kept at most: claims alone have one for each limit."""
@@ -46,6 +48,8 @@ class SqlRows(Rows):
         clock: Gives the present; None: the database's own.
         statements: Those made before, for `prepared`.
         notifies: Whether `signal` reaches other processes.
+        watch: What is told of each statement; None unless there is a limit to keep.
+        session: The host's, whose connection that is.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class SqlRows(Rows):
         statements: dict[Hashable, Any],
         *,
         notifies: bool,
+        watch: Watch | None = None,
+        session: Session | None = None,
     ) -> None:
         self.connection = connection
         self.tables = tables
@@ -66,7 +72,9 @@ class SqlRows(Rows):
         self.clock = clock
         self.notifies = notifies
         self._statements = statements
-        self._signalled = False
+        self._watch = watch
+        self._session = session
+        self._signalled: frozenset[str] = frozenset()
 
     def present(self) -> Present:
         """The present for one statement."""
@@ -74,7 +82,10 @@ class SqlRows(Rows):
 
     def run(self, statement: Executable, parameters: Mapping[str, Any] | None = None) -> Any:
         """Executes a statement: the one way to the database."""
-        with faults():
+        if self._watch is None:
+            with faults():
+                return self.connection.execute(statement, parameters)
+        with faults(), self._watch.statement():
             return self.connection.execute(statement, parameters)
 
     def prepared(self, key: Hashable, build: Callable[[], Any]) -> Any:
@@ -226,11 +237,28 @@ class SqlRows(Rows):
         """See `Rows.prune`."""
         return pruning.prune(self, limit, deleted=deleted, ended=ended)
 
-    def signal(self) -> None:
+    def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
+        """See `Rows.trim`."""
+        return pruning.trim(self, kind, where, limit)
+
+    @contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """See `Rows.savepoint`."""
+        signalled = self._signalled
+        if self._session is not None:
+            self._session.connection()  # makes the savepoint of a begin_nested() that nothing was done in yet
+        try:
+            with faults(), self.connection.begin_nested():
+                yield
+        except BaseException:
+            self._signalled = signalled  # what was signalled went as well
+            raise
+
+    def signal(self, wants: Collection[str] = ("jobs",)) -> None:
         """See `Rows.signal`."""
-        if self.notifies and not self._signalled:
-            self.run(notify_postgresql.signal(self.tables))
-            self._signalled = True
+        if self.notifies and (new := frozenset(wants) - self._signalled):
+            self.run(notify_postgresql.signal(self.tables, new))
+            self._signalled |= new
 
     def _written(
         self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any] | None, changes: Changes
@@ -250,7 +278,10 @@ class SqlRows(Rows):
         self, mapper: Mapper[RecordT], rows: Sequence[Changes], unless: Unique | None = None
     ) -> list[RecordT]:
         """Stores rows, but those whose key `unless` another row has; those that were stored, by id."""
-        return self.dialect.insert(self, mapper, rows, unless) if rows else []
+        if not rows:
+            return []
+        with measured(self._watch):  # a dialect does not insert through `run`
+            return self.dialect.insert(self, mapper, rows, unless)
 
     def _with_unique_ids(self, keys: Collection[tuple[str, str]], *, again: bool) -> dict[Any, Job]:
         """The jobs that have these (tenant, unique id); looked for `again`, since others did not let them be stored."""

@@ -1,4 +1,4 @@
-"""`prune`: what goes, and what somebody still needs."""
+"""`prune`: what goes, and what somebody still needs; `trim`: what is named."""
 
 from __future__ import annotations
 
@@ -7,9 +7,22 @@ from typing import Any
 import pytest
 
 from gnj.queue.clock import NOW
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Record, Step
+from gnj.queue.model import (
+    Announcement,
+    Batch,
+    Hold,
+    Job,
+    JobAttempt,
+    Listener,
+    Monitoring,
+    Pipeline,
+    Record,
+    Step,
+    attributes,
+)
 from gnj.queue.states import BATCH_ENDED, JOB_ENDED, PIPELINE_ENDED, BatchStatus, JobStatus, PipelineStatus
 from gnj.queue.storage import Select, Storage
+from gnj.queue.where import EVERYTHING, Compare, equal
 from gnj.testing.contracts.support import MINIMAL, Clocked, Contract, names, need, put, put_many, snapshot, started
 
 DAY, WEEK = 86_400.0, 7 * 86_400.0
@@ -207,3 +220,47 @@ class PruneContract(Contract):
             tx.get(Job, jobs[0].id, lock=True)
             assert started(lambda: storage.prune(100, deleted=DAY, ended=WEEK)).result(30) == 1
         assert left(storage) == [jobs[0].id]
+
+
+class TrimContract(Contract):
+    """Trimming."""
+
+    def test_what_meets_the_condition_goes(self, storage: Storage) -> None:
+        """The lowest ids first, no more than the limit; soft-deleted or not; of one kind only."""
+        rows = storage.insert(Announcement, [{"origin": name} for name in "ababa"])
+        storage.insert(Listener, [MINIMAL[Listener]])
+        storage.edit(Announcement, [rows[2].id], {"deleted_at": NOW})
+        gone = equal(Announcement, origin="a")
+        assert storage.trim(Announcement, gone, 2) == 2
+        assert left(storage, Announcement) == [rows[1].id, rows[3].id, rows[4].id]
+        assert storage.trim(Announcement, gone, 2) == 1
+        assert storage.trim(Announcement, gone, 2) == 0
+        assert storage.trim(Announcement, EVERYTHING, 0) == 0
+        assert left(storage, Announcement) == [rows[1].id, rows[3].id]
+        assert len(left(storage, Listener)) == 1
+
+    def test_by_age(self, clocked: Clocked) -> None:
+        """Times are compared to the millisecond."""
+        storage, clock = clocked
+        storage.insert(Announcement, [{"origin": "old"}])
+        clock.tick(0.001)
+        (young,) = storage.insert(Announcement, [{"origin": "young"}])
+        before = Compare(attributes(Announcement)["created_at"], (), "lt", clock())
+        assert storage.trim(Announcement, before, 100) == 1
+        assert left(storage, Announcement) == [young.id]
+
+    def test_ids_are_never_given_again(self, storage: Storage) -> None:
+        """Whoever reads on from the last id misses nothing, though all rows before it are gone."""
+        before = storage.insert(Announcement, [{"origin": "a"}, {"origin": "a"}])
+        storage.trim(Announcement, EVERYTHING, 100)
+        (after,) = storage.insert(Announcement, [{"origin": "a"}])
+        assert after.id > before[-1].id
+
+    def test_trimming_passes_over_what_is_locked(self, storage: Storage) -> None:
+        """Two that trim at once do not wait for each other."""
+        need(storage, "concurrent_claims")
+        rows = storage.insert(Announcement, [{"origin": "a"}, {"origin": "a"}])
+        with storage.begin() as tx:
+            tx.get(Announcement, rows[0].id, lock=True)
+            assert started(lambda: storage.trim(Announcement, EVERYTHING, 100)).result(30) == 1
+        assert left(storage, Announcement) == [rows[0].id]

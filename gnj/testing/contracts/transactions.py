@@ -119,6 +119,21 @@ class TransactionContract(Contract):
             raise KeyError
         assert seen.result(TIMEOUT) == (["old"], 0)
 
+    def test_a_savepoint_that_raises_undoes_what_is_in_it(self, storage: Storage) -> None:
+        """And nothing else; the transaction goes on, and so does one in which nothing went wrong."""
+        furnish(storage)
+        with storage.begin() as tx:
+            tx.insert(Pipeline, [{"name": "before"}])
+            before = [tx.find(kind) for kind in (Job, Pipeline, Hold)]
+            with pytest.raises(KeyError), tx.savepoint():
+                everything(tx)
+                raise KeyError
+            assert [tx.find(kind) for kind in (Job, Pipeline, Hold)] == before
+            with tx.savepoint(), tx.savepoint():
+                tx.insert(Pipeline, [{"name": "inside"}])
+        assert [pipeline.name for pipeline in storage.find(Pipeline)] == ["before", "inside"]
+        assert len(claim(storage)) == 4
+
     def test_an_empty_transaction(self, storage: Storage) -> None:
         """Is one like others."""
         before = snapshot(storage)
@@ -173,7 +188,9 @@ class TransactionContract(Contract):
         """May be given in any transaction, also when nobody listens or when it fails, any number of times."""
         with storage.begin() as tx:
             tx.signal()
-            tx.signal()
+            tx.signal(["changes"])
+            tx.signal(["jobs", "changes"])
+            tx.signal([])
         with pytest.raises(KeyError), storage.begin() as tx:
             tx.signal()
             raise KeyError
@@ -183,8 +200,9 @@ class TransactionContract(Contract):
     def test_listening(self, storage: Storage) -> None:
         """Begins and ends with its block, also when that raises; several may listen, in turn and at once."""
         for _ in range(2):
-            with storage.listen(lambda: None), storage.listen(lambda: None):
+            with storage.listen(lambda: None) as arrive, storage.listen(lambda: None, "changes"):
                 put(storage)
+                assert arrive() in (("notify" in storage.capabilities), False)
             with pytest.raises(KeyError), storage.listen(lambda: None):
                 raise KeyError
         assert storage.count(Job) == 2
@@ -193,8 +211,10 @@ class TransactionContract(Contract):
         """A storage that cannot tell other processes never calls."""
         if "notify" in storage.capabilities:
             pytest.skip("capability: this storage has 'notify'")
-        with storage.listen(lambda: pytest.fail("woken")), storage.begin() as tx:
-            tx.signal()
+        for wants in ("jobs", "changes"):
+            with storage.listen(lambda: pytest.fail("woken"), wants) as arrive, storage.begin() as tx:
+                tx.signal([wants])
+                assert not arrive()
 
     def test_binding_to_nothing(self, storage: Storage) -> None:
         """What is no connection of the storage's kind is refused by a `GnjError`."""

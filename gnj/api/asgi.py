@@ -1,0 +1,183 @@
+"""Carries what stays open - streams and WebSockets - over the messages of ASGI, for any web framework that speaks it.
+
+Only what has to wait is here, and it waits on asyncio. What is to be computed runs in threads that the adapter provides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Awaitable, Callable, MutableMapping
+from functools import partial
+from typing import Any, Final, TypeAlias, TypeVar
+
+from gnj.access import RequestContext
+from gnj.api import http
+
+T = TypeVar("T")
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+InThread: TypeAlias = Callable[[Callable[[], T]], Awaitable[T]]
+"""Runs a function in a worker thread; those that have to wait for one get it in the order in which they came."""
+
+SEND_SECONDS: Final = 20.0
+"""How long one message may wait for a client that does not read; then it is gone."""
+
+_LONG_MESSAGE: Final = 4 * 1024
+"""Characters from which on a message is parsed in a thread: 64 KB of JSON take 10 ms."""
+
+
+class Bell:
+    """Wakes tasks of one event loop from other threads: many of them with one call to the loop.
+
+    To wake a loop writes to a pipe; 500 sockets that are told of one event need it once.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._due: deque[Callable[[], object]] = deque()
+        self._rung = False
+
+    def for_(self, event: asyncio.Event) -> Callable[[], None]:
+        """What sets `event` soon, called in any thread."""
+
+        def ring() -> None:
+            self._due.append(event.set)
+            if not self._rung:
+                self._rung = True
+                with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                    self._loop.call_soon_threadsafe(self._wake)
+
+        return ring
+
+    def _wake(self) -> None:
+        # first the flag: who adds to `due` and still sees it set, is among those below
+        self._rung = False
+        while self._due:
+            self._due.popleft()()
+
+
+async def send_stream(stream: http.Stream, receive: Receive, send: Send, bell: Bell) -> None:
+    """Sends a body that comes bit by bit, after the head of its response; until it ends or the client goes away."""
+    event = asyncio.Event()
+    gone = asyncio.ensure_future(_gone(receive))
+    gone.add_done_callback(lambda _: event.set())
+    try:
+        stream.attach(bell.for_(event))
+        while not gone.done():
+            event.clear()
+            chunk = stream.take()
+            if chunk is None:
+                await _within(send({"type": "http.response.body", "body": b""}))
+                return
+            if chunk:
+                await _within(send({"type": "http.response.body", "body": chunk, "more_body": True}))
+            else:
+                await _wait(event, stream.heartbeat)
+    except OSError:
+        # of which TimeoutError is one; the others are how servers say that the client is gone (ASGI 2.4)
+        return
+    finally:
+        gone.cancel()
+        stream.close()
+
+
+async def serve_socket(
+    sockets: http.Sockets,
+    scope: Message,
+    receive: Receive,
+    send: Send,
+    context: RequestContext,
+    bell: Bell,
+    in_thread: InThread[Any],
+) -> None:
+    """Serves one WebSocket from the handshake to its end."""
+    await receive()  # websocket.connect
+    event = asyncio.Event()
+    socket = sockets.open(context, bell.for_(event))
+    if isinstance(socket, http.Response):
+        await refuse(socket, scope, send)
+        return
+    try:
+        agreed = sockets.subprotocol in scope.get("subprotocols", ())
+        await send({"type": "websocket.accept", "subprotocol": sockets.subprotocol if agreed else None})
+        if agreed:
+            await _carry(socket, event, receive, send, in_thread)
+        else:
+            code, reason = sockets.mismatch
+            await send({"type": "websocket.close", "code": code, "reason": reason})
+    finally:
+        socket.close()
+
+
+async def refuse(response: http.Response, scope: Message, send: Send) -> None:
+    """Refuses a handshake with that response; with 403 and nothing else, where the server cannot send another one."""
+    if "websocket.http.response" not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    await send({"type": "websocket.http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": response.body})
+
+
+async def _carry(
+    socket: http.Socket, event: asyncio.Event, receive: Receive, send: Send, in_thread: InThread[Any]
+) -> None:
+    loop = asyncio.get_running_loop()
+    under_way: set[asyncio.Future[Any]] = set()
+    writer = asyncio.ensure_future(_write(socket, event, send))
+    try:
+        async with asyncio.timeout(None) as reading:
+
+            def stop_reading(_writer: object) -> None:
+                with contextlib.suppress(RuntimeError):  # it has stopped already
+                    reading.reschedule(loop.time())
+
+            writer.add_done_callback(stop_reading)
+            while (message := await receive())["type"] == "websocket.receive":
+                data = message.get("text")
+                data = message.get("bytes") or b"" if data is None else data
+                long = len(data) > _LONG_MESSAGE
+                work = await in_thread(partial(socket.receive, data)) if long else socket.receive(data)
+                if work is not None:
+                    task = asyncio.ensure_future(in_thread(work))
+                    under_way.add(task)
+                    task.add_done_callback(under_way.discard)
+    except TimeoutError:
+        pass
+    finally:
+        writer.cancel()
+        socket.close()
+        await asyncio.gather(writer, *under_way, return_exceptions=True)
+
+
+async def _write(socket: http.Socket, event: asyncio.Event, send: Send) -> None:
+    while True:
+        event.clear()
+        seconds = socket.tick()
+        while (text := socket.take()) is not None:
+            await _within(send({"type": "websocket.send", "text": text}))
+        if socket.closing is not None:
+            code, reason = socket.closing
+            await _within(send({"type": "websocket.close", "code": code, "reason": reason}))
+            return
+        await _wait(event, seconds)
+
+
+async def _within(sent: Awaitable[None]) -> None:
+    async with asyncio.timeout(SEND_SECONDS):
+        await sent
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,228 @@
+"""Where a host registers its operations: the three doors, and what was brought through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, overload
+
+from gnj.access import Kind
+from gnj.operations.spec import Mode, Operation, Origin, Root, caller
+from gnj.operations.typed import Function
+from gnj.queue.errors import SchemaFrozen
+from gnj.queue.values import shown
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extension:
+    """SDL and what resolves it, as it was registered."""
+
+    type_defs: str
+    bindables: tuple[Any, ...]
+    origin: Origin
+    transaction: str = Mode.READ_COMMITTED
+    action: Kind | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapped:
+    """An `Operation` of `custom_mutations`, and its name."""
+
+    name: str
+    operation: Operation
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What came through the doors."""
+
+    owner: Any
+    """The `GNJ` it was registered with."""
+    functions: Sequence[Function] = ()
+    mapped: Sequence[Mapped] = ()
+    extensions: Sequence[Extension] = ()
+
+
+class CustomOperations:
+    """The part of `GNJ` by which a host adds operations of its own to the jobs schema.
+
+    Everything is looked at when the schema is built, which mounting does: what is wrong then raises `SchemaError`, naming
+    function, field, file and line. What comes later raises `SchemaFrozen`.
+    """
+
+    _frozen = False
+
+    def __init__(self, custom_mutations: Mapping[str, Operation] | None = None) -> None:
+        self._functions: list[Function] = []
+        self._extensions: list[Extension] = []
+        there = Origin.of_frame(caller(3), "custom_mutations")
+        self._mapped = [
+            Mapped(name=name, operation=each, origin=Origin.of(each.resolve, there))
+            for name, each in (custom_mutations or {}).items()
+        ]
+
+    def freeze(self) -> Registered:
+        """What was registered; from now on nothing can be."""
+        self._frozen = True
+        return Registered(self, tuple(self._functions), tuple(self._mapped), tuple(self._extensions))
+
+    @overload
+    def mutation(self, fn: F, /) -> F: ...
+
+    @overload
+    def mutation(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        transaction: str = Mode.READ_COMMITTED,
+        action: Kind | str | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def mutation(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        transaction: str = Mode.READ_COMMITTED,
+        action: Kind | str | None = None,
+    ) -> Any:
+        """Makes a field of Mutation of the decorated function, sync or async: `@jobs.mutation` or `@jobs.mutation(...)`.
+
+        Its parameters are the arguments and its result is the result, by their annotations. A parameter annotated
+        `gnj.Transaction` (`gnj.AsyncTransaction` in an async function) receives the open transaction, which is committed when
+        the function returns and rolled back when it raises; `gnj.RequestContext` and `gnj.Principal` likewise are given.
+
+        Args:
+            fn: The function.
+            name: The field; that of the function in camelCase unless given.
+            description: What the schema says of it; the first paragraph of the docstring unless given.
+            transaction: `read_committed`; `serializable`, in which case the function may be called again, from its
+                beginning, when others were in its way; or `none`.
+            action: What `authorize` and the scopes of tokens are asked: `read`, `enqueue`, `work` or `admin`; `admin` for
+                mutations and `read` for queries and subscriptions unless given.
+
+        Raises `SchemaFrozen` when the schema was built already.
+        """
+        options = {"name": name, "description": description, "transaction": transaction, "action": action}
+        return self._registered(Root.MUTATION, fn, options)
+
+    @overload
+    def query(self, fn: F, /) -> F: ...
+
+    @overload
+    def query(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        transaction: str = Mode.READ_COMMITTED,
+        action: Kind | str | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def query(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        transaction: str = Mode.READ_COMMITTED,
+        action: Kind | str | None = None,
+    ) -> Any:
+        """Makes a field of Query of the decorated function; see `mutation`."""
+        options = {"name": name, "description": description, "transaction": transaction, "action": action}
+        return self._registered(Root.QUERY, fn, options)
+
+    @overload
+    def subscription(self, fn: F, /) -> F: ...
+
+    @overload
+    def subscription(
+        self,
+        fn: None = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        action: Kind | str | None = None,
+    ) -> Callable[[F], F]: ...
+
+    def subscription(
+        self,
+        fn: Any = None,
+        /,
+        *,
+        name: str | None = None,
+        description: str | None = None,
+        action: Kind | str | None = None,
+    ) -> Any:
+        """Makes a field of Subscription of the decorated generator, sync or async; see `mutation`.
+
+        What it yields is told to the one subscriber it was called for; it has no transaction. An async generator runs on the
+        host's event loop.
+        """
+        options = {"name": name, "description": description, "action": action}
+        return self._registered(Root.SUBSCRIPTION, fn, options)
+
+    def extend(
+        self,
+        type_defs: str | Sequence[str] = "",
+        bindables: Iterable[Any] = (),
+        *,
+        transaction: str = Mode.READ_COMMITTED,
+        action: Kind | str | None = None,
+    ) -> None:
+        """Adds SDL and the Ariadne bindables that resolve it to the jobs schema.
+
+        Resolvers find `tx`, `principal`, `request` and `gnj` in `info.context`, and their arguments spelled as in the SDL. The
+        transaction is opened when a resolver of a root field first looks `tx` up (in an async one it is open), and ends with
+        that resolver. A field of a type of the SDL's own without a resolver is read from the source value: the item, or
+        attribute, of the same name, which has to be there.
+
+        Args:
+            type_defs: Types of the host's, and `extend type Query`, `Mutation` or `Subscription`.
+            bindables: MutationType, QueryType, ObjectType, EnumType, ScalarType …
+            transaction: Of all its root fields; see `mutation`.
+            action: Of all its root fields; see `mutation`.
+
+        Raises `SchemaFrozen` when the schema was built already.
+        """
+        self._check_open("extend")
+        text = type_defs if isinstance(type_defs, str) else "\n\n".join(type_defs)
+        origin = Origin.of_frame(caller(), "extend")
+        self._extensions.append(
+            Extension(type_defs=text, bindables=tuple(bindables), origin=origin, transaction=transaction, action=action)
+        )
+
+    def _registered(self, root: Root, fn: Any, options: Mapping[str, Any]) -> Any:
+        self._check_open(f"@{root.lower()}")
+        frame = caller(3)
+        # the types a function's annotations name may be those of the function it stands in
+        names = {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+
+        def register(fn: F) -> F:
+            self._check_open(f"@{root.lower()}")
+            if not callable(fn):
+                raise Origin.of_frame(frame, f"@{root.lower()}").error(
+                    f"takes a function, not {shown(fn)}: options have names"
+                )
+            self._functions.append(Function(root=root, fn=fn, origin=Origin.of(fn), names=names, **options))
+            return fn
+
+        return register if fn is None else register(fn)
+
+    def _check_open(self, what: str) -> None:
+        if self._frozen:
+            raise SchemaFrozen(
+                f"{what}: the schema was already built: register before mounting, and before the first request"
+            )
