@@ -48,6 +48,7 @@ class Counted(BaseModel):
     id: int
     status: str
     words: dict[str, int] | None = None
+    error: dict[str, str] | None = None
 
 
 # plain functions: FastAPI calls them in a thread, as what asks a database should be
@@ -62,7 +63,9 @@ def show_text(id: int) -> Counted:
     job = jobs.get(id)
     if job is None:
         raise HTTPException(404, "there is no such text")
-    return Counted(id=job.id, status=job.status, words=job.output)
+    # only a successful job has the output of its handler; a failed one has {"error": …}
+    done = job.status == "successful"
+    return Counted(id=job.id, status=job.status, words=job.output if done else None, error=None if done else job.output)
 
 
 if __name__ == "__main__":

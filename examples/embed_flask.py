@@ -5,6 +5,8 @@ gnj worker embed_flask:handlers --database sqlite:///texts.db
 curl -s localhost:5000/texts -d 'to be or not to be'
 curl -s localhost:5000/texts/1
 curl -s localhost:5000/jobs/graphql -H 'content-type: application/json' -d '{"query": "{ job { id status output } }"}'
+curl -s localhost:5000/jobs/graphql -H 'content-type: application/json' \\
+     -d '{"query": "mutation { addText(text: \\"to be\\") { id status } }"}'
 """
 
 from collections import Counter
@@ -12,10 +14,9 @@ from collections import Counter
 from flask import Flask, abort, request
 
 import gnj
-from gnj_flask import GNJFlask
+from gnj_flask import mount
 
 handlers = gnj.Handlers()
-queue = GNJFlask()
 
 
 @handlers.handler("count-words", max_attempts=3, backoff=gnj.Exponential(1.0, maximum=60))
@@ -25,20 +26,25 @@ def count_words(job: gnj.Job, ctx: gnj.Context) -> dict[str, int]:
     return dict(Counter(words))
 
 
+def add_text(tx: gnj.Transaction, text: str) -> gnj.Job:
+    """Counts the words of a text."""
+    return tx.enqueue("count-words", {"text": text})
+
+
 def create_app(database: str = "sqlite:///texts.db") -> Flask:
     app = Flask(__name__)
-    app.config["GNJ_DATABASE"] = database
-    app.config["GNJ_HANDLERS"] = handlers
-    queue.init_app(app, url_prefix="/jobs")
+    jobs = gnj.GNJ(database, handlers=handlers)
+    jobs.mutation(add_text, action="enqueue")  # a field of one's own in the jobs API; before it is mounted
+    mount(app, jobs, "/jobs")
 
     @app.post("/texts")
-    def add_text():
-        job = queue.jobs.enqueue("count-words", {"text": request.get_data(as_text=True)})
+    def post_text():
+        job = jobs.enqueue("count-words", {"text": request.get_data(as_text=True)})
         return {"id": job.id}, 202
 
     @app.get("/texts/<int:id>")
     def show_text(id: int):
-        job = queue.jobs.get(id) or abort(404)
+        job = jobs.get(id) or abort(404)
         return {"status": job.status, "words": job.output}
 
     return app

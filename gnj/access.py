@@ -45,6 +45,8 @@ class Principal:
     """The kinds of action (`Kind`) the caller may do at most, before any hook is asked; "admin" is all of them. None: any."""
     expires_at: datetime | None = None
     """From then on the caller is nobody, and a socket is closed; None: never."""
+    credential: str | None = field(default=None, repr=False)
+    """The digest of the stored token that the caller sent, which gnj sets: by it what is open for long learns of a revocation."""
 
 
 class Kind(StrEnum):

@@ -53,6 +53,8 @@ def mount(
 
     ValueError: the path does not begin with "/", a face does not exist, or the application has a GNJ at that path already.
     """
+    if not isinstance(app, Flask | Blueprint):
+        raise TypeError(f"mount(app, jobs, path) takes a Flask application or blueprint, not a {type(app).__name__}")
     _check(path)
     names = app.blueprints if isinstance(app, Flask) else ()
     chosen = name or (EXTENSION + re.sub(r"\W", "_", path.rstrip("/")) if EXTENSION in names else EXTENSION)

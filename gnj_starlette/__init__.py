@@ -57,6 +57,8 @@ def mount(app: Host, jobs: http.Served, path: str = "/", faces: Sequence[str] | 
     """
     if not path.startswith("/"):
         raise ValueError(f'the path must begin with "/", not {path!r}')
+    if not isinstance(app, Starlette | Router):
+        raise TypeError(f"mount(app, jobs, path) takes a Starlette or FastAPI application, not a {type(app).__name__}")
     carrier = _Carrier(jobs)
     prefix = path.rstrip("/")
     routes = jobs.routes(faces)
@@ -70,8 +72,7 @@ def mount(app: Host, jobs: http.Served, path: str = "/", faces: Sequence[str] | 
             if spelled:
                 router.routes.append(_exact(Route(spelled, endpoint, name=names[below])))
                 if below in sockets:
-                    socket = WebSocketRoute(spelled, _SocketEndpoint(carrier, sockets[below]))
-                    router.routes.append(_exact(socket))
+                    router.routes.append(_exact(WebSocketRoute(spelled, _SocketEndpoint(carrier, sockets[below]))))
     router.lifespan_context = carrier.lifespan_around(router.lifespan_context)
 
 
@@ -250,8 +251,7 @@ class _Carrier:
         async def lifespan(app: Any) -> AsyncIterator[MutableMapping[str, Any] | None]:
             async with inner(app) as state:
                 try:
-                    start = functools.partial(self._start, by_request=False)
-                    await anyio.to_thread.run_sync(start, limiter=self._threads())
+                    await self.in_thread(functools.partial(self._start, by_request=False))
                 except Exception:
                     # a host must come up without its database too; every request tries again
                     logger.exception("gnj could not start; the next request tries again")
@@ -259,7 +259,7 @@ class _Carrier:
                     yield state
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await anyio.to_thread.run_sync(self._close, limiter=self._threads())
+                        await self.in_thread(self._close)
 
         return lifespan
 

@@ -146,6 +146,8 @@ async def _carry(
                     task = asyncio.ensure_future(in_thread(work))
                     under_way.add(task)
                     task.add_done_callback(under_way.discard)
+                # a client may send hundreds of messages at once, and all that time neither it nor another one be answered
+                await asyncio.sleep(0)
     except TimeoutError:
         pass
     finally:

@@ -125,7 +125,7 @@ class Guard:
             raise Unauthenticated
         scopes = principal.scopes
         if scopes is not None and action.kind not in scopes and Kind.ADMIN not in scopes:
-            raise Forbidden
+            raise Forbidden(f"{action.name} needs the scope {action.kind}, which the token does not have.")
         hook = self._authorize
         if hook is None:
             return
@@ -138,6 +138,15 @@ class Guard:
             allowed = False
         if not allowed:
             raise Forbidden
+
+    def recheck(self, principal: Principal) -> None:
+        """Raises `Unauthenticated` when the stored token was revoked, or has expired, of who was authenticated a while ago.
+
+        What is open for long asks before each thing it does. Raises `StorageError` where the database does not tell.
+        """
+        digest = principal.credential
+        if digest is not None and (self._tokens is None or self._tokens.known(digest) is None):
+            raise Unauthenticated
 
     def _is_token(self, given: str) -> bool:
         if self._digest is None:
@@ -153,7 +162,14 @@ class Guard:
         if token is None:
             return None
         scopes = frozenset(token.scopes if isinstance(token.scopes, list) else ())
-        return Principal(f"token:{token.name}", token.tenant, roles=scopes, scopes=scopes, expires_at=token.expires_at)
+        return Principal(
+            f"token:{token.name}",
+            token.tenant,
+            roles=scopes,
+            scopes=scopes,
+            expires_at=token.expires_at,
+            credential=token.hash,
+        )
 
     def _has_tokens(self) -> bool:
         if self._tokens is None:

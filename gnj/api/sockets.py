@@ -252,7 +252,8 @@ class WebSocket:
                     self._send(message)
 
     def _accepted(self, asked: Subscribe) -> Callable[[], None] | None:
-        if len(self._operations) >= self._limits.operations:
+        # who completes what has not begun yet, and asks again, must not fill the queue for threads that all requests share
+        if max(len(self._operations), self._numbers - self._turns) >= self._limits.operations:
             self._protocol.finished(asked.id)
             message = f"A socket may have {self._limits.operations:,} operations under way."
             self._send(error_message(asked.id, [refused(message, "TOO_MANY_OPERATIONS")]))
@@ -286,9 +287,13 @@ class WebSocket:
     def _begin(self, operation: _Operation, asked: Subscribe) -> None:
         try:
             with self._turn(operation.number):
+                if self._principal is not None:
+                    self._streams.guard.recheck(self._principal)
                 subscribes = self._subscribe(operation, asked)
             if not subscribes:
                 self._execute(operation, asked)
+        except Unauthenticated:
+            self.end(4403, "Forbidden")
         except GnjError as error:
             self.finish(operation, error_message(asked.id, [known(error)]))
         except Exception as error:  # noqa: BLE001 - the client gets an id, the log the rest

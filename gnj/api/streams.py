@@ -271,16 +271,30 @@ class Streams:
         with self._lock:
             members = tuple(group.members)
         action, target = Action(group.chosen.name, group.chosen.kind), getattr(change.value, "id", None)
+        gone: dict[Principal, GnjError | None] = {}
         asked: dict[Principal, bool] = {}
         for member in members:
-            if member.principal not in asked:
-                asked[member.principal] = self._may(member.principal, action, target)
+            who = member.principal
+            if who not in gone:
+                gone[who] = self._gone(who)
+                asked[who] = gone[who] is None and self._may(who, action, target)
+            if (error := gone[who]) is not None:
+                member.outlet.end([known(error)])
+                member.close()
         if not any(asked.values()):
             return
         body = self._answer(group.subscription, value, group.seen, group.principal)
         for member in members:
             if asked[member.principal] and not member.outlet.put(body):
                 member.close()
+
+    def _gone(self, principal: Principal) -> GnjError | None:
+        """Why somebody is told nothing any more, if that is so."""
+        try:
+            self.guard.recheck(principal)
+        except GnjError as error:
+            return error
+        return None
 
     def _may(self, principal: Principal, action: Action, target: Any) -> bool:
         try:
@@ -312,6 +326,7 @@ class Streams:
             self._pumps += 1
 
         def answer(value: Any) -> str | None:
+            self.guard.recheck(principal)
             if not self._may(principal, action, getattr(value, "id", None)):
                 return None
             return self._answer(begun, value, seen, principal)

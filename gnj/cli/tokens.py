@@ -38,7 +38,7 @@ def create(
             "--scope",
             metavar="SCOPE",
             show_default="none: one is needed",
-            help=f"What it allows: {', '.join(SCOPES)}; admin is everything. May be repeated.",
+            help=f"What it allows: {', '.join(SCOPES)}; admin is everything. May be repeated, or a list with commas.",
         ),
     ] = None,
     tenant: Annotated[
@@ -55,6 +55,7 @@ def create(
     """
     from gnj.cli.existing import opened
 
+    scopes = [scope.strip() for text in scopes or () for scope in text.split(",") if scope.strip()]
     if not scopes:
         raise CommandError(f"say what it may do: --scope {', --scope '.join(SCOPES)} (admin is everything)")
     seconds = None if expires is None else _seconds(expires)

@@ -129,16 +129,17 @@ class Engine:
 
     def document(self, query: str) -> Document | Outcome:
         """The document of this text, from the cache if it was seen before; an Outcome says why it is refused."""
-        document = self._cache.get(query, self.rules)
+        rules = self.rules  # once: what was checked by one set must not be kept as if by the other
+        document = self._cache.get(query, rules)
         if document is not None:
             return document
-        limits = self.rules.limits
+        limits = rules.limits
         if len(query) > limits.characters:
             message = f"Syntax Error: the document has more than {limits.characters:,} characters."
             return _refused(Stage.PARSE, message)
         try:
             node = parse(query, max_tokens=limits.tokens)
-            found = operations(self.schema, node, self.rules)
+            found = operations(self.schema, node, rules)
         except GraphQLSyntaxError as error:
             return Outcome({"errors": request_errors([error], Stage.PARSE, limits)}, Stage.PARSE)
         except GraphQLError as error:
@@ -147,12 +148,12 @@ class Engine:
             self.schema,
             node,
             max_errors=limits.validation_errors,
-            hide_suggestions=not self.rules.introspection,
+            hide_suggestions=not rules.introspection,
         )
         if errors:
             return Outcome({"errors": request_errors(errors, Stage.VALIDATE, limits)}, Stage.VALIDATE)
         document = Document(node, found)
-        self._cache.put(query, self.rules, document, weight(query, node.token_count or 0))
+        self._cache.put(query, rules, document, weight(query, node.token_count or 0))
         return document
 
     def execute(
@@ -346,7 +347,9 @@ def _refuse_awaitable(value: Any) -> TypeGuard[Any]:
 def _raise_awaitable(value: Any) -> NoReturn:
     if inspect.iscoroutine(value):
         value.close()
-    raise TypeError(f"a resolver returned an awaitable ({type(value).__name__}); resolvers must be plain functions")
+    raise TypeError(
+        f"a resolver returned an awaitable ({type(value).__name__}): an await is missing, or it is to be a plain function"
+    )
 
 
 def _not_async_iterable(_value: Any) -> TypeGuard[Any]:

@@ -97,7 +97,7 @@ class Duplicate(GnjError, ValueError):
 
 
 class NotMigrated(StorageError):
-    """The database has no gnj tables yet, or older ones: run `gnj migrate`."""
+    """The database has no gnj tables yet, or older ones: run `gnj migrate --database URL`, or `gnj migrate MODULE:ATTR`."""
 
     code = "NOT_MIGRATED"
 

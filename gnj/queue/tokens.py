@@ -152,9 +152,11 @@ class Tokens:
 
     def find(self, secret: str) -> Token | None:
         """The token with that text; None if there is none, or it was revoked or has expired, which nobody can tell apart."""
-        if not _SHAPE.fullmatch(secret):
-            return None
-        digest, now = _digest(secret), time.monotonic()
+        return self.known(_digest(secret)) if _SHAPE.fullmatch(secret) else None
+
+    def known(self, digest: str) -> Token | None:
+        """The token with that digest (`Token.hash`), as `find`."""
+        now = time.monotonic()
         found = self._found.get(digest)
         if found is None or now >= found.until:
             found = self._looked_up(digest, now)

@@ -68,6 +68,8 @@ class Handlers:
         on_lost: str | None = None,
     ) -> Callable[[F], F]:
         """Registers the decorated function, which stays as it is; see `register`."""
+        if callable(type):
+            raise InvalidInput('a handler names the type of its jobs: @jobs.handler("mail")')
 
         def decorate(fn: F) -> F:
             self.register(type, fn, max_attempts=max_attempts, backoff=backoff, timeout=timeout, on_lost=on_lost)

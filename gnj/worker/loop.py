@@ -247,6 +247,8 @@ class Loop:
         return hop(self._threads, task)
 
     def _returned(self, run: Run, outcome: Outcome | None) -> None:
+        if outcome is not None and outcome.status is JobStatus.FAILED and not run.decided:
+            outcomes.log(run.claim, outcome)
         with self._lock:
             self._active.discard(run)
             self._slots.notify()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from typing import Any
 
@@ -11,6 +12,11 @@ from gnj.queue.model import Job
 from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.values import check_json, check_seconds, clean_text
+
+logger = logging.getLogger("gnj.worker")
+
+_LOGGED = 500
+"""Characters of an error in the log."""
 
 
 def returned(claim: Job, value: Any) -> Outcome:
@@ -39,6 +45,19 @@ def raised(claim: Job, error: BaseException) -> Outcome:
 def timed_out(claim: Job) -> Outcome:
     """The handler did not come back in time."""
     return _failed(claim, f"timed out after {claim.timeout:g} s")
+
+
+def log(claim: Job, outcome: Outcome) -> None:
+    """Says that a try has failed; the traceback is kept in the job's history of attempts."""
+    text = outcome.output.get("error") if isinstance(outcome.output, dict) else None
+    logger.warning(
+        "job %d (%s), claim %d failed: %s",
+        claim.id,
+        claim.type,
+        claim.attempt,
+        str(text)[:_LOGGED],
+        extra={"job_id": claim.id, "job_type": claim.type, "attempt": claim.attempt},
+    )
 
 
 def described(error: BaseException) -> str:

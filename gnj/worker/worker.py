@@ -121,6 +121,8 @@ class Worker:
     def _take_up(self, ended: Callable[[], None]) -> Loop:
         if missing := [type for type in self.types or () if self.handlers.get(type) is None]:
             raise InvalidInput(f"no handler is registered for {', '.join(map(shown, missing))}")
+        if self.types is None and not self.handlers.types:
+            logger.warning("no handler is registered yet: nothing is claimed until one is")
         if (count := len(self.types or self.handlers.types)) > MAX_TYPES:
             raise InvalidInput(f"a worker takes at most {MAX_TYPES} types, not {count}: start several")
 

@@ -304,3 +304,8 @@ def test_subscriptions_come_as_events(app, sqlite_database):
             jobs.enqueue("mail")
             data = next(line for line in lines if line.startswith("data: {"))
             assert json.loads(data.removeprefix("data: ")) == {"data": {"jobCreated": {"id": 1, "type": "mail"}}}
+
+
+def test_arguments_in_the_wrong_order_are_named(app, jobs):
+    with pytest.raises(TypeError, match="takes a Flask application or blueprint, not a GNJ"):
+        mount(jobs, app, "/jobs")

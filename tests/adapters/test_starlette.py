@@ -233,7 +233,8 @@ def test_other_methods_are_405_with_allow(jobs):
 
 
 def test_an_unknown_path_is_404(jobs):
-    assert call(gnj_starlette.asgi_app(jobs), "GET", "/nothing").status_code == 404
+    for path in ("/nothing", "/graphql%0a", "/graphql/%0a", "/graphql//"):
+        assert call(gnj_starlette.asgi_app(jobs), "GET", path).status_code == 404, path
 
 
 def test_there_are_no_cors_headers(jobs):
@@ -498,3 +499,8 @@ def test_a_fastapi_application():
 
     anyio.run(run)
     assert jobs.events == ["start", "close"]
+
+
+def test_arguments_in_the_wrong_order_are_named():
+    with pytest.raises(TypeError, match="takes a Starlette or FastAPI application, not a Jobs"):
+        gnj_starlette.mount(Jobs(), Starlette(), "/jobs")

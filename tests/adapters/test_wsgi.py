@@ -107,6 +107,8 @@ class Dripping(io.RawIOBase):
         ({"CONTENT_LENGTH": "9" * 5_000}, {}, 400, "BAD_REQUEST"),
         ({"CONTENT_LENGTH": "9" * 18}, {}, 413, "BODY_TOO_LARGE"),
         ({"CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}, {}, 411, "LENGTH_REQUIRED"),
+        ({"CONTENT_LENGTH": "5", "HTTP_TRANSFER_ENCODING": "chunked"}, {}, 411, "LENGTH_REQUIRED"),
+        ({"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}, {}, 200, b"12345"),
         ({"wsgi.input": Dripping([b"1", b"2", ConnectionResetError()])}, {}, 400, "BAD_REQUEST"),
         ({"wsgi.input": Dripping([b"1", b"2", b"3", b"4", b"5"])}, {}, 200, b"12345"),
         ({"wsgi.input": Dripping([b"1", b"2", b"3"])}, {"body_seconds": 1e-9}, 408, "REQUEST_TIMEOUT"),

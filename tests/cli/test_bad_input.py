@@ -153,3 +153,16 @@ def test_passwords_are_not_shown(url, shown):
 )
 def test_printable(text, shown):
     assert printable(text) == shown
+
+
+def test_the_database_of_a_module_is_migrated(gnj_here, home, postgresql_database):
+    url = postgresql_database()
+    (home / "shop.py").write_text(f"import gnj\njobs = gnj.GNJ({url!r})\nhandlers = gnj.Handlers()\n")
+    done = gnj_here("migrate", "shop:jobs")
+    assert (done.returncode, done.stdout.strip().endswith("is up to date."), done.stdout[:10]) == (
+        0,
+        True,
+        "postgresql",
+    )
+    assert not (home / "gnj.db").exists()
+    assert gnj_here("migrate", "shop:handlers").stderr.startswith("gnj: shop:handlers is a gnj.Handlers, which has no")

@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "retention": "GNJ_RETENTION",
     "workers": "GNJ_WORKERS",
     "types": "GNJ_TYPES",
+    "url": "GNJ_URL",
     "concurrency": "GNJ_CONCURRENCY",
     "poll": "GNJ_POLL",
     "grace": "GNJ_GRACE",

@@ -93,3 +93,9 @@ def test_with_a_stored_token_a_server_listens_beyond_loopback(token, start):
         while client.post(url, content=GOOD, headers={**kind, "authorization": f"Bearer {secret}"}).status_code == 200:
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_scopes_may_be_a_list_with_commas(token):
+    assert token("create", "ci", "--scope", "work, read").returncode == 0
+    (row,) = token("list", "--json").stdout.splitlines()
+    assert json.loads(row)["scopes"] == ["read", "work"]

@@ -119,3 +119,16 @@ def test_a_server_that_cannot_be_meant(gnj_here, arguments, says):
     done = gnj_here("worker", "app:handlers", *arguments)
     assert done.returncode == 2
     assert says in " ".join(done.stderr.split())
+
+
+def test_a_failed_try_is_logged(start, jobs, home):
+    (home / "broken.py").write_text(
+        "import gnj\nhandlers = gnj.Handlers()\n\n\n"
+        "@handlers.handler('break')\ndef broken(job):\n    raise ValueError('no\\nway')\n"
+    )
+    job = jobs.enqueue("break")
+    worker = start("worker", "broken:handlers", "--poll", "0.1")
+    wait_for(jobs, job.id, "failed")
+    worker.signal(signal.SIGTERM)
+    (line,) = worker.errors
+    assert f"job {job.id} (break), claim 1 failed: ValueError: no" in line

@@ -19,6 +19,7 @@ from gnj.access import Principal
 from gnj.api.graphiql import EXAMPLES, POLICY, Assets, prefers_html
 from gnj.queue.errors import InvalidInput
 from gnj.settings import Settings
+from gnj.testing.clients import Call, wsgi_client
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 SCRIPT = Assets().of("js")
@@ -107,6 +108,9 @@ def test_a_file_is_kept_for_ever_and_never_sent_twice(jobs):
     assert response.headers["x-content-type-options"] == "nosniff"
     again = client(jobs).get(path, "*/*", **{"if-none-match": response.headers["etag"]})
     assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", response.headers["etag"])
+    assert "content-length" not in again.headers  # which would be the file's (RFC 9110, 8.6)
+    wsgi = wsgi_client(jobs.wsgi_app())(Call("GET", path, headers=(("if-none-match", response.headers["etag"]),)))
+    assert (wsgi.status, wsgi.body, wsgi.header("content-length")) == (304, b"", None)
     assert client(jobs).get(path, "*/*", **{"if-none-match": '"other"'}).status_code == 200
     head = client(jobs).request("HEAD", path)
     assert (head.status_code, head.content, head.headers["etag"]) == (200, b"", response.headers["etag"])

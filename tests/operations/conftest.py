@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.engine import make_url
+from starlette.applications import Starlette
 
 import gnj
+from gnj_starlette import mount
 from tests import databases
 
 
@@ -91,3 +94,10 @@ def driver(url: str) -> Any:
     """The URL as SQLAlchemy takes it."""
     made = make_url(url)
     return made.set(drivername="postgresql+psycopg") if made.drivername == "postgresql" else made
+
+
+def client(jobs: gnj.GNJ, host: str = "127.0.0.1", port: int = 50000) -> httpx.AsyncClient:
+    """Speaks to a Starlette application with the jobs below /jobs, on the event loop that runs."""
+    app = Starlette()
+    mount(app, jobs, "/jobs")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(host, port)), base_url="http://localhost")

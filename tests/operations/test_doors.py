@@ -9,13 +9,11 @@ import contextvars
 import threading
 from typing import Any
 
-import httpx
 import pytest
 from ariadne import EnumType, MutationType, ObjectType, QueryType, ScalarType
-from starlette.applications import Starlette
 
 import gnj
-from gnj_starlette import mount
+from tests.operations.conftest import client
 
 ACQUIRE = """mutation ($typeList: [String!]!, $least: Int) {
   customAcquire(typeList: $typeList, least: $least) { id status attempt workerId input batch { id } }
@@ -124,12 +122,6 @@ def by_async_mapping(url, **options):
 
 
 DOORS = [by_function, by_async_function, by_sdl, by_async_sdl, by_mapping, by_async_mapping]
-
-
-def client(jobs, host="127.0.0.1", port=50000):
-    app = Starlette()
-    mount(app, jobs, "/jobs")
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app, client=(host, port)), base_url="http://localhost")
 
 
 def ask(jobs, query, variables=None, headers=None):

@@ -8,7 +8,7 @@ import enum
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 from uuid import UUID
 
 import pytest
@@ -73,6 +73,11 @@ class Box(Generic[T]):
     value: T
 
 
+@dataclass
+class Endless:
+    again: Endless
+
+
 def two(name):
     """Another dataclass of that name."""
     return dataclass(type(name, (), {"__annotations__": {"other": int}}))
@@ -102,6 +107,11 @@ def wrong_default(a: int = "x") -> int: ...  # type: ignore[assignment]
 def large_default(a: int = 2**31) -> int: ...
 def wrong_tx(tx: gnj.AsyncTransaction) -> int: ...
 async def wrong_async_tx(tx: gnj.Transaction) -> int: ...
+async def optional_tx(tx: gnj.Transaction | None) -> int: ...
+async def annotated_tx(tx: Annotated[gnj.Transaction, "x"]) -> int: ...
+def a_list_for_a_type(a: [int]) -> int: ...  # type: ignore[valid-type]
+def unhashable(a: Literal[[1]]) -> int: ...  # type: ignore[valid-type]
+def endless(a: Endless) -> int: ...
 
 
 @pytest.mark.parametrize(
@@ -135,6 +145,10 @@ async def wrong_async_tx(tx: gnj.Transaction) -> int: ...
             "wrongAsyncTx",
             "must be annotated gnj.AsyncTransaction, since wrong_async_tx is an async function",
         ),
+        (optional_tx, "optionalTx", "must be annotated gnj.AsyncTransaction"),
+        (annotated_tx, "annotatedTx", "must be annotated gnj.AsyncTransaction"),
+        (a_list_for_a_type, "aListForAType", "the parameter a has the annotation [<class 'int'>]; what works is"),
+        (unhashable, "unhashable", "the parameter a has the annotation typing.Literal[[1]]; what works is"),
     ],
 )
 def test_functions(jobs, fn, field, part):
@@ -145,7 +159,23 @@ def test_functions(jobs, fn, field, part):
     assert message.endswith(f"[{HERE}:{line_of(fn)}]")
 
 
+@pytest.mark.parametrize("root", ["query", "mutation"])
+def test_an_input_that_has_no_end(jobs, root):
+    getattr(jobs, root)(endless)
+    message = refused(jobs)
+    assert "EndlessInput.again" in message
+    assert message.endswith(f"[{HERE}:{line_of(endless)}]")
+
+
+def test_a_name_in_the_place_of_the_function(jobs):
+    with pytest.raises(
+        gnj.SchemaError, match=r"@mutation: takes a function, not 'wake': options have names \[.*\.py:\d+\]"
+    ):
+        jobs.mutation("wake")
+
+
 def with_tx(tx: gnj.Transaction) -> None: ...
+def with_optional_tx(tx: gnj.Transaction | None) -> None: ...
 def without_tx() -> None: ...
 
 
@@ -154,6 +184,11 @@ def without_tx() -> None: ...
     [
         (
             with_tx,
+            {"transaction": "none"},
+            "is a transaction, but the operation was registered with transaction='none'",
+        ),
+        (
+            with_optional_tx,
             {"transaction": "none"},
             "is a transaction, but the operation was registered with transaction='none'",
         ),
@@ -327,6 +362,13 @@ def test_sdl(jobs, text, bindables, part):
     message = refused(jobs)
     assert part in message
     assert message.endswith((f"[{HERE}:{here}]", f"[{HERE}:{line_of(ping2)}]"))
+
+
+@pytest.mark.parametrize("root", ["Mutation", "Subscription"])
+def test_a_root_below_a_query(jobs, root):
+    """GET runs queries, whatever page sends it there."""
+    jobs.extend(f"type Way {{ into: [{root}!] }}")
+    assert f"Way.into (extend, line 1 of its type_defs): {root} is a root, and no type of a field" in refused(jobs)
 
 
 def test_two_sdl_resolvers_for_one_field(jobs):

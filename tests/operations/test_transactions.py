@@ -9,6 +9,7 @@ import contextlib
 import threading
 from collections import Counter
 from datetime import timedelta
+from typing import Annotated
 
 import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, create_engine, insert, select, text
@@ -17,7 +18,7 @@ import gnj
 from gnj.queue.errors import Conflict, InvalidInput
 from gnj.queue.model import Step
 from gnj.testing import FakeClock
-from tests.operations.conftest import Called, driver
+from tests.operations.conftest import Called, client, driver
 
 
 @pytest.fixture
@@ -462,6 +463,119 @@ def test_an_async_operation_that_gives_up_waiting_for_a_verb(jobs, call):
         raise InvalidInput("enough")
 
     assert call.error("mutation { impatient }") == ("enough", "INVALID_INPUT")
+    assert jobs.count() == 0
+
+
+def test_a_transaction_may_be_asked_for_in_other_words(jobs, call):
+    @jobs.mutation(transaction="serializable")
+    def plain(tx: Annotated[gnj.Transaction, "whose"]) -> int:
+        return tx.enqueue("a").id
+
+    @jobs.mutation
+    async def later(tx: gnj.AsyncTransaction | None) -> int:
+        assert tx is not None
+        return (await tx.enqueue("a")).id
+
+    assert [call("mutation { plain }"), call("mutation { later }")] == [1, 2]
+
+
+@pytest.mark.parametrize("way", ["enqueue", "to_thread", "execute"])
+@pytest.mark.parametrize("sort", ["memory", pytest.param("sqlite", marks=pytest.mark.backend("sqlite"))])
+def test_what_would_wait_for_the_transaction_it_is_in_is_refused_at_once(request, caplog, sort, way):
+    jobs = gnj.GNJ("memory://" if sort == "memory" else request.getfixturevalue("sqlite_database")())
+
+    @jobs.mutation
+    def plain(tx: gnj.Transaction) -> None:
+        tx.enqueue("mine")
+        jobs.enqueue("other")
+
+    @jobs.mutation
+    async def later(tx: gnj.AsyncTransaction) -> None:
+        await tx.enqueue("mine")
+        await jobs.enqueue_async("other")
+
+    @jobs.mutation
+    def nested(tx: gnj.Transaction) -> None:
+        tx.enqueue("mine")
+        raise InvalidInput(jobs.execute("mutation { plain }")["errors"][0]["message"])
+
+    name, code = {
+        "enqueue": ("plain", "INTERNAL_SERVER_ERROR"),
+        "to_thread": ("later", "INTERNAL_SERVER_ERROR"),
+        "execute": ("nested", "INVALID_INPUT"),
+    }[way]
+    with jobs:
+        assert Called(jobs).error(f"mutation {{ {name} }}") == ("Internal error", code)
+        assert "use its own verbs, such as tx.enqueue rather than jobs.enqueue" in caplog.text
+        assert jobs.count() == 0
+        jobs.enqueue("a")  # nothing is held any more
+
+
+def test_where_several_can_write_another_transaction_is_one_of_its_own(postgresql_emptied):
+    with gnj.GNJ(postgresql_emptied()) as jobs:
+
+        @jobs.mutation
+        def both(tx: gnj.Transaction) -> None:
+            tx.enqueue("mine")
+            jobs.enqueue("other")
+            raise InvalidInput("no")
+
+        @jobs.mutation(transaction="serializable")
+        def alone(tx: gnj.Transaction, deep: bool) -> str:
+            return jobs.execute("mutation { alone(deep: false) }")["errors"][0]["message"] if deep else "x"
+
+        call = Called(jobs)
+        assert call.error("mutation { both }") == ("no", "INVALID_INPUT")
+        assert [job.type for job in jobs.list()] == ["other"]
+        assert call("mutation { alone(deep: true) }") == "Internal error"
+
+
+def test_what_goes_on_after_the_operation_is_not_in_it(jobs, call):
+    tasks = []
+    over = asyncio.Event()
+
+    async def afterwards():
+        await over.wait()
+        return await jobs.enqueue_async("later")
+
+    @jobs.mutation
+    async def start(tx: gnj.AsyncTransaction) -> None:
+        await tx.enqueue("first")
+        tasks.append(asyncio.ensure_future(afterwards()))
+
+    async def main():
+        async with client(jobs) as http:
+            await http.post("/jobs/graphql", json={"query": "mutation { start }"})
+        over.set()
+        await tasks[0]
+
+    asyncio.run(main())
+    assert [job.type for job in jobs.list(order=("id",))] == ["first", "later"]
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_what_ends_more_than_an_operation_ends_the_operation_only(jobs, call, caplog, kind):
+    @jobs.mutation
+    def plain(tx: gnj.Transaction) -> None:
+        tx.enqueue("a")
+        raise kind
+
+    @jobs.mutation
+    async def later(tx: gnj.AsyncTransaction) -> None:
+        await tx.enqueue("a")
+        raise kind
+
+    async def main():
+        async with client(jobs) as http:
+            return [
+                (await http.post("/jobs/graphql", json={"query": f"mutation {{ {name} }}"})).json()
+                for name in ("plain", "later")
+            ]
+
+    for body in (*asyncio.run(main()), jobs.execute("mutation { plain }"), jobs.execute("mutation { later }")):
+        (error,) = body["errors"]
+        assert error["message"] == "Internal error"
+    assert f"Mutation.plain ended with {kind.__name__}" in caplog.text
     assert jobs.count() == 0
 
 

@@ -22,12 +22,14 @@ from gnj.queue.errors import (
     NotMigrated,
     StorageError,
     StorageUnavailable,
+    WrongDatabase,
 )
 from gnj.queue.model import Batch, Job
 from gnj.queue.storage import Settlement
 from gnj.storage import open_storage
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
+from gnj.storage.sql import engine as engine_module
 from gnj.storage.sql.notify_postgresql import channel
 
 SECRET = "hunter2"
@@ -77,7 +79,6 @@ def storage(request):
     [
         "oracle://scott:hunter2@db/x",
         "mssql://u:hunter2@h/d",
-        "postgres://u:hunter2@h/d",
         "redis://h",
         "nonsense",
         "",
@@ -315,7 +316,7 @@ def test_what_is_no_connection(storage, wrong):
 
 
 def test_a_connection_to_another_kind_of_database(sqlite, postgresql):
-    with postgresql.engine.connect() as connection, pytest.raises(InvalidInput, match="postgresql"):
+    with postgresql.engine.connect() as connection, pytest.raises(WrongDatabase, match="postgresql"):
         sqlite.bind(connection)
     with pytest.raises(InvalidInput, match="SQLite has no schemas"):
         SqlStorage("sqlite://", schema="x")
@@ -390,3 +391,9 @@ def test_what_is_wrong_with_a_server_is_said(postgresql_server, make):
         make(missing.render_as_string(hide_password=False)).check()
     with pytest.raises(StorageUnavailable, match="nothing answers"):
         make("postgresql://u@127.0.0.1:1/x").check()
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg2", "postgresql+asyncpg", "postgresql"])
+def test_what_hosts_call_postgresql(scheme, monkeypatch):
+    monkeypatch.setattr(engine_module, "find_spec", lambda _name: None)
+    assert engine_module.parsed(f"{scheme}://me@localhost/shop").drivername == "postgresql+psycopg"

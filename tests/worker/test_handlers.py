@@ -183,3 +183,9 @@ def test_the_policy_reaches_the_job_when_it_is_claimed(handlers, queue, add, now
 def test_fixtures_are_what_they_seem():
     assert asyncio.run(full_async(1, 2)) == 2
     assert wrapped(1, 2) == full(1, 2)
+
+
+def test_a_handler_without_a_type_is_refused(handlers):
+    with pytest.raises(InvalidInput, match="names the type of its jobs"):
+        handlers.handler(plain)
+    assert not handlers.types

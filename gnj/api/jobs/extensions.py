@@ -66,8 +66,11 @@ class Names:
         self.fields[type, name] = origin
 
     def check(self, types: Iterator[str], origin: Origin, what: str) -> None:
-        """Raises `SchemaError` where one of these types does not exist."""
+        """Raises `SchemaError` where one of these types, of fields and arguments, does not exist."""
         for name in types:
+            if name in (Root.MUTATION, Root.SUBSCRIPTION):
+                # below a query it would be reached by GET, and so by any page
+                raise origin.error(f"{name} is a root, and no type of a field", what)
             if name not in self.types:
                 raise origin.error(f"there is no type {name}", what)
 
@@ -120,7 +123,7 @@ class Parsed:
     def check(self, names: Names) -> None:
         """Raises `SchemaError` where it names a type that does not exist."""
         for node in self.document.definitions:
-            if isinstance(node, TypeExtensionNode):
+            if isinstance(node, TypeExtensionNode) and node.name.value not in _ROOTS:
                 names.check(iter([node.name.value]), self.origin_at(node), node.name.value)
             for each in getattr(node, "fields", None) or ():
                 what = f"{node.name.value}.{each.name.value}"  # type: ignore[attr-defined]

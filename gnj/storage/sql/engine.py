@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from importlib.util import find_spec
 from typing import Any, Final
 
 from sqlalchemy import Engine, StaticPool, create_engine, event, exc
@@ -48,6 +49,8 @@ def parsed(url: str | URL) -> URL:
         parts = make_url(url)
     except (exc.ArgumentError, ValueError):  # a port that is no number is a ValueError
         raise InvalidInput(f"that is no database URL; what works: {_WORKING}") from None
+    if parts.drivername == "postgres":  # as some hosting services still write it
+        parts = parts.set(drivername="postgresql")
     backend = parts.get_backend_name()
     if backend not in DIALECTS:
         raise InvalidInput(f"gnj does not know {backend}:// databases; what works: {_WORKING}")
@@ -56,7 +59,7 @@ def parsed(url: str | URL) -> URL:
             query = {_LIBPQ.get(name, name): value for name, value in parts.query.items()}
             parts = parts.set(query=query).difference_update_query([""])
         parts = parts.set(drivername=_BLOCKING[parts.drivername])
-    if parts.drivername == "postgresql":
+    if parts.drivername == "postgresql" or (parts.drivername == "postgresql+psycopg2" and not find_spec("psycopg2")):
         parts = parts.set(drivername="postgresql+psycopg")
     if parts.drivername in MYSQL:
         parts = parts.set(drivername="mysql+pymysql")
