@@ -12,7 +12,7 @@ from gnj.queue.policy import Policy, fill
 from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.queue.storage import Changes, Select, Settlement
 from gnj.queue.unit import Unit
-from gnj.queue.where import And, Compare, Condition, Or, equal, matches
+from gnj.queue.where import And, Compare, Condition, Not, Or, equal, matches
 
 CANDIDATES = 20
 """Jobs looked up at once for a choice: those before the first free one have been claimed by others meanwhile."""
@@ -67,8 +67,9 @@ def choose(
             return None
         is_due = Or((Compare(due, (), "null", None), Compare(due, (), "lte", now)))
         free = And((equal(Job, type=tuple(asked), status=JobStatus.QUEUED), is_due, where))
-        select = Select(free, (*order, ("priority", True), ("position", False)), CANDIDATES)
-        found = [job.id for job in unit.tx.find(Job, select, tenant=tenant) if job.id not in passed]
+        left = And((free, Not(equal(Job, id=tuple(passed))))) if passed else free
+        select = Select(left, (*order, ("priority", True), ("position", False)), CANDIDATES)
+        found = [job.id for job in unit.tx.find(Job, select, tenant=tenant)]
         if not found:
             return None
         for id in found:

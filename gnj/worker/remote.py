@@ -317,7 +317,9 @@ class RemoteWorker(Worker):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         if not isinstance(handlers, Handlers):
-            raise InvalidInput(f"handlers must be a gnj.Handlers, such as jobs.handlers, not a {type(handlers).__name__}")
+            raise InvalidInput(
+                f"handlers must be a gnj.Handlers, such as jobs.handlers, not a {type(handlers).__name__}"
+            )
         self._remote = RemoteSource(
             url, token=token, headers=headers, policies=handlers.policies, worker_id=worker_id, lease=lease
         )

@@ -64,7 +64,9 @@ def test_every_job_and_its_last_state_is_told(client, ask):
             job={**job, "status": "successful", "output": 1},
         )
     ask("mutation ($id: Int!) { jobDelete(id: $id) { id } }", id=last)
-    made, states, gone = set(), {}, set()
+    made: set[int] = set()
+    gone: set[int] = set()
+    states: dict[int, str] = {}
     while not (made == ids and gone == {last} and all(states.get(id) == "successful" for id in ids - {last})):
         message = client.receive()
         if message["type"] != "next" or message["id"] == "ping":

@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import anyio
 import httpx
@@ -502,5 +503,6 @@ def test_a_fastapi_application():
 
 
 def test_arguments_in_the_wrong_order_are_named():
+    swapped: Any = (Jobs(), Starlette())
     with pytest.raises(TypeError, match="takes a Starlette or FastAPI application, not a Jobs"):
-        gnj_starlette.mount(Jobs(), Starlette(), "/jobs")
+        gnj_starlette.mount(*swapped, "/jobs")

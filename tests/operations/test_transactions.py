@@ -705,3 +705,24 @@ def test_a_step_of_a_pipeline_can_be_chosen(jobs, call):
     second = choose(call, "a")
     jobs.queue.succeed(jobs.get(second))
     assert {step.status for step in jobs.queue.list(Step)} == {"done"}
+
+
+@pytest.mark.parametrize("end", ["close", "commit", "rollback"])
+def test_an_operation_that_ends_its_transaction_itself_is_told_so(sql_url, end):
+    """Not answered as if all were well: nothing, or half of it, was stored."""
+    with gnj.GNJ(sql_url) as jobs:
+
+        @jobs.mutation
+        def meddle(tx: gnj.Transaction) -> int:
+            tx.enqueue("mail")
+            getattr(tx.connection, end)()
+            return 1
+
+        @jobs.mutation
+        def proper(tx: gnj.Transaction) -> int:
+            return tx.enqueue("other").id
+
+        call = Called(jobs)
+        assert call.error("mutation { meddle }")[1] == "INTERNAL_SERVER_ERROR"
+        assert call("mutation { proper }")
+        assert jobs.count(type="mail") == (1 if end == "commit" else 0)

@@ -112,7 +112,13 @@ class SqlStorage(Storage):
             with faults():
                 connection, watch = self._begun(limit, write=write, serializable=serializable)
             try:
+                begun = connection.get_transaction()
                 yield self._rows(connection, watch)
+                # who was lent the connection (`Transaction.connection`) may have ended what was not theirs to end
+                if write and (connection.closed or connection.get_transaction() is not begun):
+                    raise RuntimeError(  # noqa: TRY301 - rolled back like any other failure
+                        "its transaction was committed, rolled back or closed by whoever has the connection"
+                    )
                 if limit is not None:
                     limit.check()
                 with faults(), measured(watch, commits=write):

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from gnj.queue.clock import NOW
-from gnj.queue.errors import GnjError
+from gnj.queue.errors import Conflict, GnjError
 from gnj.queue.model import Batch, Hold, Job, Pipeline
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Settlement, Storage
@@ -133,6 +133,29 @@ class TransactionContract(Contract):
                 tx.insert(Pipeline, [{"name": "inside"}])
         assert [pipeline.name for pipeline in storage.find(Pipeline)] == ["before", "inside"]
         assert len(claim(storage)) == 4
+
+    def test_serializable_transactions_are_as_if_one_came_after_the_other(self, storage: Storage) -> None:
+        """What each has read and counted on is still so when it commits; or it is told of a conflict, and tried again."""
+
+        def count_and_add(_: int) -> None:
+            while True:
+                try:
+                    with storage.begin_serializable() as tx:
+                        number = tx.count(Job)
+                        tx.insert_jobs([{"type": "mail", "name": str(number)}])
+                except Conflict:
+                    continue
+                return
+
+        together(8, count_and_add)
+        assert sorted(job.name or "" for job in storage.find(Job)) == [str(number) for number in range(8)]
+
+    def test_a_serializable_transaction_that_raises_leaves_nothing(self, storage: Storage) -> None:
+        """As every other one."""
+        with pytest.raises(ZeroDivisionError), storage.begin_serializable() as tx:
+            tx.insert_jobs([{"type": "mail"}])
+            raise ZeroDivisionError
+        assert storage.count(Job) == 0
 
     def test_an_empty_transaction(self, storage: Storage) -> None:
         """Is one like others."""
