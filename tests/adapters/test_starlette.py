@@ -503,6 +503,7 @@ def test_a_fastapi_application():
 
 
 def test_arguments_in_the_wrong_order_are_named():
-    swapped: Any = (Jobs(), Starlette())
+    app: Any = Jobs()
+    jobs: Any = Starlette()
     with pytest.raises(TypeError, match="takes a Starlette or FastAPI application, not a Jobs"):
-        gnj_starlette.mount(*swapped, "/jobs")
+        gnj_starlette.mount(app, jobs, "/jobs")
