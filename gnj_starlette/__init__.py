@@ -100,8 +100,8 @@ class _Endpoint:
         try:
             body = await self._carrier.read(scope, receive)
             response = await self._carrier.answer(self._methods, scope, body)
-        except _Refused as refused:
-            response = refused.response
+        except http.Refused as refused:
+            response = refused.response(_CLOSE)
         except _Gone:
             return
         head = scope["method"] == "HEAD"
@@ -124,8 +124,8 @@ class _SocketEndpoint:
         try:
             carrier.check_head(scope)
             failure = await carrier.in_thread(carrier.begin)
-        except _Refused as refused:
-            failure = refused.response
+        except http.Refused as refused:
+            failure = refused.response(_CLOSE)
         if failure is not None:
             await asgi.refuse(failure, scope, send)
             return
@@ -134,11 +134,8 @@ class _SocketEndpoint:
             await asgi.serve_socket(self._sockets, scope, receive, send, context, carrier.bell(), carrier.in_thread)
 
 
-class _Refused(Exception):
-    def __init__(self, status: int, message: str, code: str) -> None:
-        super().__init__(message)
-        # the rest of the request will not be read, so the connection cannot carry another one
-        self.response = http.refusal(status, message, code, [("connection", "close")])
+# The rest of a refused request will not be read, so the connection cannot carry another one.
+_CLOSE = ("connection", "close")
 
 
 class _Gone(Exception):
@@ -157,15 +154,13 @@ class _Carrier:
         self._bell: anyio.lowlevel.RunVar[asgi.Bell] = anyio.lowlevel.RunVar("gnj_bell")
 
     def check_head(self, scope: Scope) -> None:
-        """Raises `_Refused` when URL or headers are too long."""
+        """Raises `http.Refused` when URL or headers are too long."""
         limits = self._jobs.limits
-        if sum(len(name) + len(value) for name, value in scope["headers"]) > limits.max_headers:
-            raise _Refused(431, f"Headers are limited to {limits.max_headers:,} bytes.", "HEADERS_TOO_LARGE")
-        if len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]) > limits.max_url:
-            raise _Refused(414, f"The URL is limited to {limits.max_url:,} bytes.", "URL_TOO_LONG")
+        headers = sum(len(name) + len(value) for name, value in scope["headers"])
+        http.check_head(limits, headers, len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]))
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """The body. Raises `_Refused` when the request is too large or too slow, `_Gone` when it breaks off."""
+        """The body. Raises `http.Refused` when the request is too large or too slow, `_Gone` when it breaks off."""
         limits = self._jobs.limits
         self.check_head(scope)
         # Content-Length is not asked: it may be missing (chunked) or wrong
@@ -179,11 +174,11 @@ class _Carrier:
                 chunk = message.get("body", b"")
                 size += len(chunk)
                 if size > limits.max_body:
-                    raise _Refused(413, f"A body is limited to {limits.max_body:,} bytes.", "BODY_TOO_LARGE")
+                    raise http.too_large(limits.max_body)
                 chunks.append(chunk)
                 if not message.get("more_body", False):
                     return b"".join(chunks)
-        raise _Refused(408, f"The body did not arrive within {limits.body_seconds:g} s.", "REQUEST_TIMEOUT")
+        raise http.too_slow(limits.body_seconds)
 
     async def answer(self, methods: Mapping[str, http.Endpoint], scope: Scope, body: bytes) -> http.Response:
         """Run the endpoint in a thread. A client that goes away meanwhile does not stop it half way."""

@@ -212,6 +212,37 @@ def refusal(status: int, message: str, code: str, headers: Sequence[tuple[str, s
     return json({"errors": [refused(message, code)]}, status, headers)
 
 
+class Refused(Exception):
+    """A request that is not read to its end, and why."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    def response(self, *headers: tuple[str, str]) -> Response:
+        """What the client is told."""
+        return refusal(self.status, str(self), self.code, headers)
+
+
+def check_head(limits: Limits, headers: int, url: int) -> None:
+    """Raises `Refused` for so many bytes of header names and values, or of path and query string."""
+    if headers > limits.max_headers:
+        raise Refused(431, f"Headers are limited to {limits.max_headers:,} bytes.", "HEADERS_TOO_LARGE")
+    if url > limits.max_url:
+        raise Refused(414, f"The URL is limited to {limits.max_url:,} bytes.", "URL_TOO_LONG")
+
+
+def too_large(most: int) -> Refused:
+    """For a body of more bytes than `most`."""
+    return Refused(413, f"A body is limited to {most:,} bytes.", "BODY_TOO_LARGE")
+
+
+def too_slow(seconds: float) -> Refused:
+    """For a body that takes longer than `seconds`."""
+    return Refused(408, f"The body did not arrive within {seconds:g} s.", "REQUEST_TIMEOUT")
+
+
 def endpoints(routes: Sequence[Route]) -> dict[str, dict[str, Endpoint]]:
     """The endpoints by path and method, in the order of the routes. ValueError: two routes for one path and method."""
     result: dict[str, dict[str, Endpoint]] = {}

@@ -102,8 +102,8 @@ class Carrier:
         """
         try:
             body = self._read(environ, max_body, stream, already)
-        except _Refused as refused:
-            return self.sendable(refused.response, environ)
+        except http.Refused as refused:
+            return self.sendable(refused.response(), environ)
         try:
             self._start()
         except Exception as error:  # noqa: BLE001 - whatever it is, this request has no other answer
@@ -129,30 +129,28 @@ class Carrier:
         return Answer(response.status, headers, [] if head else [response.body])
 
     def _read(self, environ: Environ, max_body: int | None, stream: Any, already: Callable[[], bytes]) -> bytes:
-        """The body. Raises `_Refused`."""
+        """The body. Raises `http.Refused`."""
         limits = self._jobs.limits
-        if sum(len(name) + len(value) for name, value in _headers(environ)) > limits.max_headers:
-            raise _Refused(431, f"Headers are limited to {limits.max_headers:,} bytes.", "HEADERS_TOO_LARGE")
-        if _url_length(environ) > limits.max_url:
-            raise _Refused(414, f"The URL is limited to {limits.max_url:,} bytes.", "URL_TOO_LONG")
+        headers = sum(len(name) + len(value) for name, value in _headers(environ))
+        http.check_head(limits, headers, _url_length(environ))
         most = limits.max_body if max_body is None else min(limits.max_body, max_body)
         terminated = bool(environ.get("wsgi.input_terminated"))
         declared = _declared(environ)
         if environ.get("HTTP_TRANSFER_ENCODING") and not terminated:
             # with a Content-Length as well: a proxy before the server went by the other one of the two (RFC 9112, 6.3)
-            raise _Refused(411, "This server takes no chunked bodies: Content-Length is needed.", "LENGTH_REQUIRED")
+            raise http.Refused(411, "This server takes no chunked bodies: Content-Length is needed.", "LENGTH_REQUIRED")
         if declared is None and not terminated:
             return b""
         left = math.inf if terminated or declared is None else declared
         if not terminated and left > most:
-            raise _too_large(most)
+            raise http.too_large(most)
         body = _complete(environ["wsgi.input"] if stream is None else stream, left, most, limits.body_seconds)
         if not body and stream is not None:
             body = already()
         if len(body) > most:
-            raise _too_large(most)
+            raise http.too_large(most)
         if declared is not None and len(body) < declared:
-            raise _Refused(400, "The body ended before its Content-Length.", "BAD_REQUEST")
+            raise http.Refused(400, "The body ended before its Content-Length.", "BAD_REQUEST")
         environ.update(
             {"wsgi.input": io.BytesIO(body), "wsgi.input_terminated": True, "CONTENT_LENGTH": str(len(body))}
         )
@@ -179,16 +177,6 @@ class Carrier:
     def _release(self) -> None:
         with self._lock:
             self._streams -= 1
-
-
-class _Refused(Exception):
-    def __init__(self, status: int, message: str, code: str) -> None:
-        super().__init__(message)
-        self.response = http.refusal(status, message, code)
-
-
-def _too_large(most: int) -> _Refused:
-    return _Refused(413, f"A body is limited to {most:,} bytes.", "BODY_TOO_LARGE")
 
 
 class _Pieces(Iterator[bytes]):
@@ -242,7 +230,7 @@ def _close(served: weakref.ref[http.Served]) -> None:
 
 
 def _complete(stream: Any, left: float, most: int, seconds: float) -> bytes:
-    """What `stream` has, `left` bytes of it, or one byte and more than `most`. Raises `_Refused`: it is too slow.
+    """What `stream` has, `left` bytes of it, or one byte and more than `most`. Raises `http.Refused`: it is too slow.
 
     A read that waits cannot be interrupted, so a client that falls silent is ended by the timeout of the server.
     """
@@ -261,7 +249,7 @@ def _complete(stream: Any, left: float, most: int, seconds: float) -> bytes:
         size += len(chunk)
         left -= len(chunk)
         if left > 0 and time.monotonic() > deadline:
-            raise _Refused(408, f"The body did not arrive within {seconds:g} s.", "REQUEST_TIMEOUT")
+            raise http.too_slow(seconds)
     return b"".join(chunks)
 
 
@@ -270,7 +258,7 @@ def _declared(environ: Environ) -> int | None:
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _Refused(400, "Content-Length is no number of bytes.", "BAD_REQUEST")
+        raise http.Refused(400, "Content-Length is no number of bytes.", "BAD_REQUEST")
     return int(text)
 
 
