@@ -21,7 +21,6 @@ from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline, Token
 from gnj.queue.retry import Backoff, Exponential
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
-from gnj.queue.tokens import Tokens
 from gnj.queue.upkeep import Upkeep
 from gnj.queue.values import Json
 from gnj.queue.where import Where
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
     from gnj.api.streams import Streams
     from gnj.graphql.engine import Engine as GraphQLEngine
     from gnj.graphql.limits import Limits
+    from gnj.queue.tokens import Tokens
 
 
 _HOOK_BACKOFF = Exponential(1.0, maximum=300, jitter=0.2)
@@ -531,6 +531,8 @@ class GNJ(CustomOperations, Joining):
 
     @cached_property
     def _tokens(self) -> Tokens:
+        from gnj.queue.tokens import Tokens
+
         return Tokens(lambda: self.queue.storage, seconds=self.limits.statement_seconds)
 
     def _introspects(self) -> bool:

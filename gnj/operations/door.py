@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from gnj.access import Kind
 from gnj.operations.spec import Mode, Operation, Origin, Root, caller
-from gnj.operations.typed import Function
 from gnj.queue.errors import SchemaFrozen
 from gnj.queue.values import shown
+
+if TYPE_CHECKING:
+    from gnj.operations.typed import Function
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -216,6 +218,8 @@ class CustomOperations:
                 raise Origin.of_frame(frame, f"@{root.lower()}").error(
                     f"takes a function, not {shown(fn)}: options have names"
                 )
+            from gnj.operations.typed import Function  # noqa: PLC0415 - 6 ms of `import gnj`
+
             self._functions.append(Function(root=root, fn=fn, origin=Origin.of(fn), names=names, **options))
             return fn
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -40,7 +39,7 @@ class Outbox:
         self.shared = "processes" in storage.capabilities
         self.listener: int | None = None
         """The row by which this process itself follows: it is no reason to announce anything."""
-        self._process, self._origin = os.getpid(), secrets.token_hex(8)
+        self._process, self._origin = os.getpid(), os.urandom(8).hex()
         self._wanted = False
         self._looked = -math.inf
 
@@ -48,7 +47,7 @@ class Outbox:
     def origin(self) -> str:
         """What this process is called in the rows that it writes, and need not read."""
         if self._process != os.getpid():  # forked: the listener is the other one's
-            self._process, self._origin, self.listener = os.getpid(), secrets.token_hex(8), None
+            self._process, self._origin, self.listener = os.getpid(), os.urandom(8).hex(), None
         return self._origin
 
     def wanted(self, tx: Rows, *, joined: bool = False) -> bool:

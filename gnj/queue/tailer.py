@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -253,6 +252,8 @@ class _Tail:
         ours = [] if self._listener is None else [self._listener]
         rows = tx.edit(Listener, ours, {"expires_at": After(LEASE)})
         if not rows:
+            import socket  # noqa: PLC0415 - `import gnj` does without it
+
             name = f"{socket.gethostname()}:{os.getpid()}"
             rows = tx.insert(Listener, [{"wants": WANTS, "name": name, "expires_at": After(LEASE)}])
         return rows[0].id

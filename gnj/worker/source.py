@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
-import socket
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
@@ -140,4 +138,6 @@ class QueueSource:
 
 def own_name() -> str:
     """A name that no other worker has: host, process and a random part."""
-    return f"{socket.gethostname()[:100]}-{os.getpid()}-{secrets.token_hex(3)}"
+    import socket  # noqa: PLC0415 - `import gnj` does without it
+
+    return f"{socket.gethostname()[:100]}-{os.getpid()}-{os.urandom(3).hex()}"
