@@ -307,6 +307,34 @@ def test_4403_when_the_credentials_expire():
         wait_until(lambda: jobs._streams.idle)
 
 
+def test_a_revoked_token_ends_what_is_open(jobs, host):
+    revoked, other = (jobs.create_token(name, scopes=["admin"]) for name in ("revoked", "other"))
+    with connected(host) as client, connected(host) as spared:
+        for each, token in ((client, revoked), (spared, other)):
+            each.init(authorization=f"Bearer {token}")
+            each.subscribe("a", CREATED)
+            each.settle()
+        jobs.revoke_token("revoked")
+        jobs.enqueue("mail")
+        assert spared.next("a")["data"]["jobCreated"]["id"] == 1
+        ended = client.receive()
+        assert (ended["id"], ended["type"]) == ("a", "error")
+        assert ended["payload"][0]["extensions"] == {"code": "UNAUTHENTICATED"}
+        client.subscribe("m", CREATE, job={"type": "mail"})
+        assert client.closed() == (4403, "Forbidden")
+        assert jobs.count() == 1
+
+
+def test_many_pings_at_once_are_all_answered(shared):
+    with connected(shared) as client:
+        client.init()
+        frame = client.connection.protocol
+        for _ in range(1000):
+            frame.send_text(b'{"type":"ping"}')
+        client.connection.socket.sendall(b"".join(frame.data_to_send()))
+        assert [client.receive() for _ in range(1000)] == [{"type": "pong"}] * 1000
+
+
 def test_everything_is_authorised_at_the_beginning_and_each_event_at_delivery():
     asked, refused = [], set()
 

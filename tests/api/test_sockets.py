@@ -159,6 +159,21 @@ def test_an_operation_that_is_completed_before_it_began_does_not_begin(world):
     assert world.queue.storage.count(Job) == 0
 
 
+def test_operations_that_wait_for_a_thread_are_bounded_though_they_are_completed(schema):
+    world = World(schema, operations=3)
+    world.init()
+    waiting = []
+    for number in range(5):
+        waiting.append(world.subscribe(str(number), PINGED))
+        world.send("complete", id=str(number))
+    assert [work is not None for work in waiting] == [True, True, True, False, False]
+    assert {message["payload"][0]["extensions"]["code"] for message in world.taken()} == {"TOO_MANY_OPERATIONS"}
+    for work in waiting[:3]:
+        work()
+    assert world.subscribe("again", PINGED) is not None
+    world.socket.close()
+
+
 def test_a_socket_that_goes_while_an_operation_begins_leaves_nothing(world):
     world.init()
     subscribe = world.subscribe("s", PINGED)
