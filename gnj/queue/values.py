@@ -95,7 +95,7 @@ def check_seconds(value: object, what: str, *, low: float = 0.0, high: float = 1
 def check_time(value: object, what: str) -> datetime:
     """An aware datetime as UTC in whole milliseconds; a naive one, or a year outside 1970 to 9999, is refused."""
     if not isinstance(value, datetime):
-        raise InvalidInput(f"{what} must be a date and time (datetime), not {shown(value)}")
+        raise InvalidInput(f"{what} must be a date and time, not {shown(value)}")
     if value.utcoffset() is None:
         raise InvalidInput(f"{what} must be an aware datetime (with a time zone), not {shown(value)}")
     try:

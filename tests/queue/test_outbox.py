@@ -238,14 +238,14 @@ def test_a_commit_that_was_late_when_somebody_began_to_follow(ours, theirs, open
     if "concurrent_claims" not in ours.storage.capabilities:
         pytest.skip("capability: one transaction writes at a time")
     third = open_queue()
-    with following(third) as other, theirs.storage.begin() as tx:
-        inner, _ = theirs.within(tx)
+    with following(third) as other, ExitStack() as open_transaction:
+        inner, _ = theirs.within(open_transaction.enter_context(theirs.storage.begin()))
         late = inner.enqueue(NewJob("late"))
         early = third.enqueue(NewJob("early"))
         theirs_too = ours.enqueue(NewJob("early"))
         other.until(("created", "", theirs_too.id))
         with following(ours) as follower:
-            tx.connection.commit()
+            open_transaction.close()
             follower.until(("created", "", late.id))
             assert ("created", "", early.id) not in follower.seen()
 

@@ -21,6 +21,8 @@ else:
 
 WAIT = 10.0
 """Seconds after which what a test waits for counts as never going to happen."""
+OWN = ("gnj-claim", "gnj-settle", "gnj-heartbeat", "gnj-job", "gnj-async")
+"""How the names of a worker's own threads begin: a server in the same process has others."""
 
 
 class Watched(_Source):

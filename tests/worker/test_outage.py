@@ -12,7 +12,7 @@ from gnj.queue.model import Job, NewJob
 from gnj.queue.states import JobStatus
 from gnj.worker import Worker, outage
 from gnj.worker.outage import Outages, pause
-from tests.worker.spy import WAIT, Spy, at_most, until
+from tests.worker.spy import OWN, WAIT, Spy, at_most, until
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ def test_stop_in_an_outage_returns_in_time(handlers, queue, spy, caplog, running
     with at_most(1.2):
         worker.stop(0.2)
     assert "1 claims could not be told about" in caplog.text
-    assert not any(thread.name.startswith("gnj-") for thread in threading.enumerate())
+    assert not any(thread.name.startswith(OWN) for thread in threading.enumerate())
 
 
 def test_claims_are_given_back_when_the_outage_ends_in_time(handlers, queue, spy):

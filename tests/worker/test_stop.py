@@ -11,7 +11,7 @@ from gnj.queue.errors import CancelRequested
 from gnj.queue.model import Job, NewJob
 from gnj.queue.states import JobStatus
 from gnj.worker import Worker
-from tests.worker.spy import WAIT, Spy, at_most, see, until
+from tests.worker.spy import OWN, WAIT, Spy, at_most, see, until
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_stop_does_not_wait_for_a_handler_that_never_returns(handlers, spy, queu
     with at_most(grace + 1):
         worker.stop(grace)
     assert now(job).status == JobStatus.QUEUED
-    left = [thread for thread in threading.enumerate() if thread.name.startswith("gnj-")]
+    left = [thread for thread in threading.enumerate() if thread.name.startswith(OWN)]
     assert [(thread.name[:7], thread.daemon) for thread in left] == [("gnj-job", True)]
 
 
@@ -340,6 +340,4 @@ def test_a_block_stops_the_worker(handlers, spy):
     handlers.register("work", lambda job: None)
     with pytest.raises(ZeroDivisionError), Worker(spy, handlers):
         raise ZeroDivisionError
-    # not those of a server in this process
-    own = ("gnj-claim", "gnj-settle", "gnj-heartbeat", "gnj-job", "gnj-async")
-    assert not any(thread.name.startswith(own) for thread in threading.enumerate())
+    assert not any(thread.name.startswith(OWN) for thread in threading.enumerate())
