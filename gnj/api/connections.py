@@ -23,14 +23,32 @@ class Connections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def enter(self, tenant: str | None, end: Callable[[], None]) -> Connection | None:
-        """One more, of that tenant or (None) of nobody yet; None if there are too many.
+    def enter(self, tenant: str, end: Callable[[], None]) -> Connection | None:
+        """One more, of that tenant; None if there are too many.
 
         `end` is called, in any thread, when all are to end; it must neither block nor raise.
         """
         connection = Connection(self, end)
         with self._lock:
             return connection if self._count(connection, tenant) else None
+
+    def arrive(self, end: Callable[[], None], make_room: Callable[[], None]) -> Connection:
+        """One more, of nobody yet. If there are too many, the one that has been nobody's for the longest is told to make room:
+        those who only hold places must not keep everybody else out.
+
+        `end` as in `enter`, `make_room` likewise.
+        """
+        connection = Connection(self, end, make_room)
+        oldest = None
+        with self._lock:
+            if not self._count(connection, None):
+                # those that were told whose they are stand behind, so that it is the first of all or near it
+                oldest = next(each for each, tenant in self._open.items() if tenant is None)
+                self._forget(oldest)
+                self._count(connection, None)
+        if oldest is not None:
+            oldest.make_room()
+        return connection
 
     def end(self) -> None:
         """Ends all that are open now."""
@@ -70,11 +88,12 @@ class Connections:
 class Connection:
     """One of them."""
 
-    __slots__ = ("_all", "end")
+    __slots__ = ("_all", "end", "make_room")
 
-    def __init__(self, all: Connections, end: Callable[[], None]) -> None:
+    def __init__(self, all: Connections, end: Callable[[], None], make_room: Callable[[], None] = lambda: None) -> None:
         self._all = all
         self.end = end
+        self.make_room = make_room
 
     def belongs_to(self, tenant: str) -> bool:
         """Counts it for a tenant from now on; False, and it is not counted any more, if that one has too many."""

@@ -69,10 +69,9 @@ class WebSockets:
             # browsers send cookies with a handshake from any page, and no CORS keeps the page from reading
             return http.refusal(403, "Pages of this origin may not connect.", "FORBIDDEN")
         socket = WebSocket(self._streams, context, ready, self._clock)
-        connection = self._streams.sockets.enter(None, partial(socket.end, 1001, "The server ends"))
-        if connection is None:
-            return http.unavailable({"errors": [refused("There are too many connections.", "TOO_MANY_CONNECTIONS")]})
-        socket.connection = connection
+        socket.connection = self._streams.sockets.arrive(
+            partial(socket.end, 1001, "The server ends"), partial(socket.end, 1013, "Too many connections")
+        )
         return socket
 
     def _is_welcome(self, headers: Mapping[str, str]) -> bool:
