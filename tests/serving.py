@@ -18,6 +18,8 @@ from typing import Any, Self
 ROOT = Path(__file__).resolve().parents[1]
 WAIT = 30.0
 """Seconds in which a server must have begun, or ended."""
+_SOON = 20.0
+"""The same, of one in this process."""
 
 
 class Server:
@@ -100,22 +102,28 @@ def _until(stream: Any, word: bytes) -> Iterator[bytes]:
 
 
 @contextmanager
-def served(app: Any) -> Iterator[str]:
-    """An ASGI application on a port of this machine, in a thread; the address without a path."""
+def served(app: Any, **options: Any) -> Iterator[str]:
+    """An ASGI application under uvicorn, with these options, in a thread; the address without a path."""
     import uvicorn
 
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, name="server")
-    thread.start()
-    try:
-        end = time.monotonic() + WAIT
-        while not server.started:
-            assert time.monotonic() < end
-            assert thread.is_alive()
-            time.sleep(0.005)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(WAIT)
-        listening.close()
+    listening = threading.Event()
+
+    class Uvicorn(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            listening.set()
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(512)
+        options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 1} | options
+        server = Uvicorn(uvicorn.Config(app, **options))
+        thread = threading.Thread(target=server.run, args=([listener],), name="server")
+        thread.start()
+        try:
+            assert listening.wait(_SOON)
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join(_SOON)
+            assert not thread.is_alive()

@@ -5,45 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
-import uvicorn
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
+
+from tests import serving
 
 WAIT = 20
 PROTOCOL = "graphql-transport-ws"
 
 
-class Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
 @contextlib.contextmanager
 def served(app: Any, **options: Any) -> Iterator[str]:
-    """The host and port of an application that is served while the block lasts."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(512)
-        options = {"ws": "websockets-sansio", "log_config": None, "timeout_graceful_shutdown": 5} | options
-        server = Server(uvicorn.Config(app, **options))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            assert server.listening.wait(WAIT)
-            yield f"127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
-            assert not thread.is_alive()
+    """The host and port of an application that is served, WebSockets too, while the block lasts."""
+    with serving.served(app, **{"ws": "websockets-sansio", "timeout_graceful_shutdown": 5, **options}) as address:
+        yield address.removeprefix("http://")
 
 
 class Client:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import wsgiref.simple_server
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ import gnj_starlette
 from gnj.api.wsgi import wsgi_app
 from gnj.testing.adapters import Serve
 from gnj.testing.clients import asgi_client, http_client, wsgi_client
+from tests.serving import served
 
 WAIT = 20
 
@@ -155,28 +155,8 @@ def by_werkzeug(app) -> Iterator[str]:
 @contextlib.contextmanager
 def by_uvicorn(app) -> Iterator[str]:
     pytest.importorskip("uvicorn", reason="capability: uvicorn is not installed")
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        listening = threading.Event()
-
-        async def startup(self, sockets=None):
-            await super().startup(sockets)
-            self.listening.set()
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        server = Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            assert server.listening.wait(WAIT)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
-            assert not thread.is_alive()
+    with served(app, ws="none", timeout_graceful_shutdown=5) as url:
+        yield url
 
 
 __all__ = ["ASGI", "IN_PROCESS", "WAIT", "WSGI", "by_uvicorn", "by_werkzeug", "by_wsgiref", "http_client"]

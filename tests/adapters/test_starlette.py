@@ -8,14 +8,13 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import anyio
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -26,6 +25,7 @@ from gnj.api.graphql_http import METHODS, graphql_endpoint
 from gnj.api.hooks import Guard
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import StorageUnavailable
+from tests import serving
 from tests.graphql import toy
 
 WAIT = 20
@@ -98,31 +98,7 @@ class Jobs:
         return http.text("done")
 
 
-class Server(uvicorn.Server):
-    def __init__(self, config):
-        super().__init__(config)
-        self.listening = threading.Event()
-
-    async def startup(self, sockets=None):
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@contextlib.contextmanager
-def served(app) -> Iterator[str]:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(64)
-        server = Server(uvicorn.Config(app, log_config=None, ws="none", timeout_graceful_shutdown=5))
-        thread = threading.Thread(target=server.run, args=([listener],))
-        thread.start()
-        try:
-            assert server.listening.wait(WAIT)
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(WAIT)
-            assert not thread.is_alive()
+served = partial(serving.served, ws="none", timeout_graceful_shutdown=5)
 
 
 @contextlib.asynccontextmanager

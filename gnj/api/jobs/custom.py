@@ -257,7 +257,7 @@ def _resolver(spec: OperationSpec) -> Callable[..., Any]:
 
     def resolver(source: Any, info: Info, **arguments: Any) -> Any:
         call = admitted(info.context, action, (arguments.get("id"),))
-        if call.awaits and spec.asynchronous and (loop := _running()) is not None:
+        if call.awaits and spec.asynchronous and (loop := running_loop()) is not None:
             # the operation waits in a thread of its own, as a request to gnj's own face does, and its function runs here
             request = _with_loop(call, loop)
             return asyncio.to_thread(run, call, source, info, arguments, request)
@@ -287,7 +287,8 @@ def _event(value: Any, _info: Info, **_arguments: object) -> Any:
     return value
 
 
-def _running() -> asyncio.AbstractEventLoop | None:
+def running_loop() -> asyncio.AbstractEventLoop | None:
+    """The event loop that runs in this thread."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -22,7 +22,7 @@ from graphql import (
 from gnj.access import Action, RequestContext
 from gnj.api.hooks import Guard, context_of
 from gnj.api.http import Request
-from gnj.api.jobs.custom import Custom
+from gnj.api.jobs.custom import Custom, running_loop
 from gnj.api.jobs.roots import CALL, Call, Later, admitted
 from gnj.api.jobs.schema import bindables, type_defs
 from gnj.api.jobs.subscriptions import SUBSCRIPTIONS
@@ -141,7 +141,7 @@ def context(queue: Callable[[], Queue], guard: Guard, limits: Limits, request: A
     seen = seen_of(request)
 
     def make() -> Call:
-        running = _is_running()
+        running = running_loop() is not None
         # hooks that are async cannot run on the loop that waits for them here
         shown = replace(seen, run_async=_aside) if running else seen
         principal = guard.authenticate(shown)
@@ -171,14 +171,6 @@ def seen_of(request: Any) -> RequestContext:
         transport="ws" if getattr(request, "scope", {}).get("type") == "websocket" else "http",
         raw=request,
     )
-
-
-def _is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _aside(work: Callable[[], Awaitable[Any]]) -> Any:
