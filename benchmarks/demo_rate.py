@@ -6,16 +6,17 @@ Everything is in it: a server and a worker process, GraphQL over HTTP to create 
 (or the database named), and the work of compressing each file.
 """
 
-import argparse
 import re
 import statistics
 import subprocess
 import sys
 
+from benchmarks.harness import options
+
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.command_line(__doc__)
     parser.add_argument("folder", nargs="?")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--database")

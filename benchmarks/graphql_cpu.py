@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from graphql import build_schema
 
+from benchmarks.harness import options
 from gnj.api.graphql_http import graphql_endpoint
 from gnj.api.hooks import Guard
 from gnj.api.http import Request
@@ -69,6 +70,7 @@ def microseconds(work: Callable[[], object], times: int) -> float:
 
 
 def main() -> None:
+    options.command_line(__doc__).parse_args()
     warm = engine()
     endpoint = graphql_endpoint(warm, Guard(token="secret"), lambda *_: None)
     headers = {"content-type": "application/json", "accept": "*/*", "authorization": "Bearer secret"}

@@ -5,12 +5,13 @@
 Medians of fresh interpreters, run in turn. The bound is 100 ms (architecture: `import gnj` stays light).
 """
 
-import argparse
 import os
 import statistics
 import subprocess
 import sys
 import time
+
+from benchmarks.harness import options
 
 
 def seconds(code: str) -> float:
@@ -24,7 +25,7 @@ def seconds(code: str) -> float:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = options.command_line(__doc__)
     parser.add_argument("--runs", type=int, default=15)
     runs = parser.parse_args().runs
     seconds("import gnj")  # compiles the bytecode

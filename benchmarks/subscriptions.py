@@ -1,6 +1,6 @@
 """How long a change takes to reach its subscribers: `gnj serve` on SQLite, WebSockets over loopback, one client process.
 
-    python -m benchmarks.subscriptions [subscribers] [changes]
+    python -m benchmarks.subscriptions [--subscribers 500] [--changes 50]
 
 Twice: once with everybody reading, once with one more client that has 100 subscriptions and never reads. A change is a
 `jobCreate` over HTTP, ten in a second; the time is from before its request to the arrival of the event, which a client
@@ -25,6 +25,8 @@ from typing import Any
 
 import httpx
 from websockets.asyncio.client import ClientConnection, connect
+
+from benchmarks.harness import options
 
 SUBSCRIPTION = "subscription { jobCreated { id type status input } }"
 CREATE = "mutation ($job: jobInput!) { jobCreate(job: $job) { id } }"
@@ -113,7 +115,10 @@ async def measure(host: str, process: subprocess.Popen[str], subscribers: int, c
 
 
 def main() -> None:
-    subscribers, changes = (int(text) for text in (*sys.argv[1:], *("500", "50")[len(sys.argv) - 1 :]))
+    parser = options.command_line(__doc__)
+    parser.add_argument("--subscribers", type=int, default=500, metavar="N", help="WebSockets that read (500)")
+    parser.add_argument("--changes", type=int, default=50, metavar="N", help="jobs that are created, each time (50)")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GNJ_")}
         with subprocess.Popen(
@@ -126,7 +131,7 @@ def main() -> None:
                 assert process.stdout is not None
                 found = re.search(r"http://([^/]+)/", process.stdout.readline())
                 assert found is not None
-                asyncio.run(measure(found[1], process, subscribers, changes))
+                asyncio.run(measure(found[1], process, given.subscribers, given.changes))
             finally:
                 process.send_signal(signal.SIGTERM)
 

@@ -67,5 +67,14 @@ class Action:
     kind: Kind
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a REST route acts upon, as it is asked for."""
+
+    queue: str
+    id: str | None = None
+    """The job of the queue: by the `jobId` that it was given, else by its number. None: the queue itself is meant."""
+
+
 Authenticate: TypeAlias = Callable[[RequestContext], "Principal | Awaitable[Principal | None] | None"]
 Authorize: TypeAlias = Callable[[Principal, Action, Any], "bool | Awaitable[bool]"]

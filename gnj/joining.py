@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gnj.queue import deadline
 from gnj.queue.builder import PipelineBuilder
 from gnj.queue.errors import InvalidInput
 from gnj.queue.model import Job, NewJob
@@ -17,9 +18,14 @@ from gnj.queue.storage import Storage
 from gnj.queue.values import Json
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from weakref import WeakKeyDictionary
+
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
     from sqlalchemy.orm import Session, scoped_session
+
+    from gnj.queue.gathering import Gathering
 
 T = TypeVar("T")
 
@@ -29,6 +35,7 @@ class Joining:
 
     storage: Storage
     _queue: Queue
+    _gatherings: WeakKeyDictionary[AbstractEventLoop, Gathering]
 
     @property
     @abstractmethod
@@ -80,6 +87,10 @@ class Joining:
         in a transaction of its own, in a thread.
         """
         job = NewJob(type, input, **options)
+        alone = deadline.current() is not None or self._queue._transacting  # noqa: SLF001 - of our own
+        alone = alone or job.unique_id is not None  # it may have to wait for who is storing the same one (`Intake`)
+        if session is None and connection is None and not alone:
+            return await self._gathering().enqueue(job)
         return await self._run_async("enqueue", session, connection, lambda queue: queue.enqueue(job))
 
     async def enqueue_many_async(
@@ -115,6 +126,21 @@ class Joining:
         """`pipeline` for asynchronous code, to be written down in an `async with` block; see `enqueue_async`."""
         builder = PipelineBuilder(self._queue, name, start=start, tenant=tenant)
         return AsyncPipeline(builder, partial(self._run_async, "pipeline", session, connection))
+
+    def _gathering(self) -> Gathering:
+        """Gathers what the tasks of this event loop enqueue."""
+        import asyncio
+
+        loop = asyncio.get_running_loop()
+        made = self._gatherings.get(loop)
+        if made is None:
+            from gnj.queue.gathering import Gathering
+
+            made = self._gatherings[loop] = Gathering(self._enqueue_each)
+        return made
+
+    def _enqueue_each(self, new: Sequence[NewJob]) -> Sequence[Job | Exception]:
+        return self.queue.enqueue_each(new)  # which, in memory and on SQLite, is made ready only now, in a thread
 
     def _in(self, verb: str, session: Any, connection: Any) -> AbstractContextManager[Queue]:
         """The queue for `verb`: inside a transaction of the host's, if there is one."""

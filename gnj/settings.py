@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, get_args, get_type_hints
 
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import InvalidInput
 from gnj.queue.runner import DEFAULT_LEASE
-from gnj.queue.values import shown
+from gnj.queue.values import check_seconds, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,8 +28,10 @@ class Settings:
             is pruned; none: nothing is. `GNJ_RETENTION`.
         graphiql: Whether browsers get GraphiQL at `/graphql`; none: those of callers who may ask, while introspection is
             on. `GNJ_GRAPHIQL`.
-        origins: Origins of pages, as `https://app.example`, that may open a WebSocket besides those of the server itself.
-            `GNJ_ORIGINS`, separated by commas.
+        origins: Origins of pages, as `https://app.example`, that may open a WebSocket, and change anything over REST,
+            besides those of the server itself. `GNJ_ORIGINS`, separated by commas.
+        fetch_allow: Where push workers may be called besides the ports 80 and 443 of public addresses: hosts, `host:port`, or
+            `:port` for all public addresses. `GNJ_FETCH_ALLOW`, separated by commas.
         env: "production" turns introspection off, as a token does. `GNJ_ENV`.
         limits: The bounds of a request. Without them, each of its fields has a variable: `GNJ_LIMIT_MAX_BODY` for
             `max_body`, and so on.
@@ -44,6 +46,7 @@ class Settings:
     retention: float | None = None
     graphiql: bool | None = None
     origins: Sequence[str] = ()
+    fetch_allow: Sequence[str] = ()
     env: str = "development"
     limits: Limits = field(default_factory=Limits)
 
@@ -51,8 +54,7 @@ class Settings:
     def of(cls, keywords: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
         """The settings that `keywords` and `environment` make; keywords that are None are not given.
 
-        Raises `InvalidInput`, naming the setting, for an unknown one or a text that is no number or truth value where one
-        is needed.
+        Raises `InvalidInput`, naming the setting, for an unknown one and for a value that it cannot have.
         """
         known = get_type_hints(cls)
         if unknown := sorted(name for name in keywords if name not in known):
@@ -67,7 +69,26 @@ class Settings:
             text = environment.get(variable)
             if text and each.name not in values:
                 values[each.name] = _read(text, known[each.name], variable)
+        _check(values)
         return cls(**values)
+
+
+def _check(values: dict[str, Any]) -> None:
+    """Refuses what would be found out later, far from where it was given; what others check as they take it is left to them."""
+    for name in ("token", "prefix", "schema", "env"):
+        if not isinstance(values.get(name, ""), str):
+            # without the value, which may be a secret
+            raise InvalidInput(f"{name} must be a string, not a value of the type {type(values[name]).__name__}")
+    for name in ("origins", "fetch_allow"):
+        given = values.get(name, ())
+        if (
+            isinstance(given, str)
+            or not isinstance(given, Collection)
+            or not all(isinstance(each, str) for each in given)
+        ):
+            raise InvalidInput(f"{name} must be a list of strings, not {shown(given)}")
+    if "retention" in values:
+        values["retention"] = check_seconds(values["retention"], "retention")
 
 
 def _limits(environment: Mapping[str, str]) -> Limits:

@@ -19,7 +19,7 @@ The routes are a blueprint's: what the host does before and after requests appli
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from http import HTTPMethod
 from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
@@ -55,6 +55,7 @@ def mount(
     """
     if not isinstance(app, Flask | Blueprint):
         raise TypeError(f"mount(app, jobs, path) takes a Flask application or blueprint, not a {type(app).__name__}")
+    http.check_served(jobs)
     _check(path)
     names = app.blueprints if isinstance(app, Flask) else ()
     chosen = name or (EXTENSION + re.sub(r"\W", "_", path.rstrip("/")) if EXTENSION in names else EXTENSION)
@@ -129,6 +130,7 @@ def _blueprint(jobs: http.Served, faces: Sequence[str] | None, name: str) -> Blu
     carrier = wsgi.Carrier(jobs)
     routes = jobs.routes(faces, asynchronous=False)
     names = {route.path: route.name for route in reversed(routes)}
+    aside = {route.path for route in routes if route.gives_way}
     table = [(path, names[path], _view(carrier, methods)) for path, methods in http.endpoints(routes).items()]
 
     def register(state: BlueprintSetupState) -> None:
@@ -136,7 +138,9 @@ def _blueprint(jobs: http.Served, faces: Sequence[str] | None, name: str) -> Blu
         _check_free(state.app, prefix or "/")
         state.app.extensions.setdefault(EXTENSION, {})[prefix] = jobs
         for path, endpoint, view in table:
-            below = re.sub(r"\{(\w+)\}", r"<\1>", path).rstrip("/")
+            if path in aside and not prefix:
+                continue
+            below = re.sub(r"\{(\w+)\}", r"<\1>", re.sub(r"\{(\w+)\.\.\.\}", r"<path:\1>", path)).rstrip("/")
             for spelled in (below, below + "/"):
                 if prefix + spelled:
                     state.add_url_rule(
@@ -153,7 +157,7 @@ def _blueprint(jobs: http.Served, faces: Sequence[str] | None, name: str) -> Blu
     return blueprint
 
 
-def _view(carrier: wsgi.Carrier, methods: Mapping[str, http.Endpoint]) -> Any:
+def _view(carrier: wsgi.Carrier, methods: http.Methods) -> Any:
     def view(**places: str) -> Response:
         options: dict[str, Any] = {"max_body": request.max_content_length}
         if "stream" in vars(request):

@@ -4,26 +4,24 @@
     gnj_starlette.mount(app, jobs, "/jobs")
 
 The routes are plain routes of the host: below a `Mount`, `POST /jobs/graphql` would answer 307, on which many clients drop
-the body. Only the body is read on the event loop; the whole endpoint runs in one hop to a thread (one hop per request was
-measured at 0.1 ms, one per database call at several), under a limiter of gnj's own, so that a busy queue does not take the
-threads that Starlette shares with everybody.
+the body. Only the body is read on the event loop; the whole endpoint runs in one hop (one for each database call was measured
+at several ms) to a thread of gnj's own, so that a busy queue does not take those that Starlette shares with everybody.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import logging
 import re
 import threading
-import urllib.parse
-from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
-import anyio.to_thread
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
 from starlette.requests import Request as HostRequest
@@ -34,6 +32,7 @@ from starlette.websockets import WebSocket as HostSocket
 from gnj.access import RunAsync
 from gnj.api import asgi, http
 from gnj.api.hooks import context_of
+from gnj.api.threads import NoThread, Threads
 
 __all__ = ["asgi_app", "mount"]
 
@@ -53,21 +52,29 @@ def mount(app: Host, jobs: http.Served, path: str = "/", faces: Sequence[str] | 
     started when the application starts, after the host's own lifespan began, and closed before that ends; in an
     application whose lifespan does not run (itself mounted in another) the first request starts it.
 
-    ValueError: the path does not begin with "/", or a face does not exist.
+    ValueError: the path does not begin with "/", a face does not exist, or the application has a GNJ at that path already.
     """
     if not path.startswith("/"):
         raise ValueError(f'the path must begin with "/", not {path!r}')
     if not isinstance(app, Starlette | Router):
         raise TypeError(f"mount(app, jobs, path) takes a Starlette or FastAPI application, not a {type(app).__name__}")
-    carrier = _Carrier(jobs)
+    http.check_served(jobs)
     prefix = path.rstrip("/")
-    routes = jobs.routes(faces)
+    routes = [route for route in jobs.routes(faces) if prefix or not route.gives_way]
+    _add(app.router if isinstance(app, Starlette) else app, jobs, prefix, routes)
+
+
+def _add(router: Router, jobs: http.Served, prefix: str, routes: Sequence[http.Route]) -> None:
+    carrier = _Carrier(jobs)
     names = {route.path: route.name for route in reversed(routes)}
     sockets = {route.path: route.sockets for route in routes if route.sockets is not None}
-    router = app.router if isinstance(app, Starlette) else app
-    for below, methods in http.endpoints(routes).items():
-        full = (prefix + below).rstrip("/")
-        endpoint = _Endpoint(carrier, methods)
+    methods_of = http.endpoints(routes)
+    paths = {below: (prefix + below.replace("...}", ":path}")).rstrip("/") for below in methods_of}
+    ours = {each.path for each in router.routes if isinstance(each, Route) and isinstance(each.endpoint, _Endpoint)}
+    if not ours.isdisjoint(f"{full}/" for full in paths.values()):
+        raise ValueError(f"this application has a GNJ at {prefix or '/'!r} already: give the other one its own path")
+    for below, full in paths.items():
+        endpoint = _Endpoint(carrier, methods_of[below])
         for spelled in (full, full + "/"):
             if spelled:
                 router.routes.append(_exact(Route(spelled, endpoint, name=names[below])))
@@ -79,8 +86,27 @@ def mount(app: Host, jobs: http.Served, path: str = "/", faces: Sequence[str] | 
 def asgi_app(jobs: http.Served, faces: Sequence[str] | None = None) -> ASGIApp:
     """An ASGI application that serves `jobs` and nothing else, at the paths of its routes."""
     router = Router(redirect_slashes=False)
-    mount(router, jobs, "/", faces)
-    return router
+    hosts = router.default
+
+    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and "app" not in scope:
+            await asgi.send(http.nowhere(), send, head=scope["method"] == "HEAD")
+        else:
+            # the page of the application that this one is mounted in; or a handshake
+            await hosts(scope, receive, send)
+
+    router.default = nowhere
+    _add(router, jobs, "", jobs.routes(faces))
+    exact = {
+        route.path: route.app for route in router.routes if isinstance(route, Route) and not route.param_convertors
+    }
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        # to try one route after the other takes 9 us
+        endpoint = exact.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        await (router if endpoint is None else endpoint)(scope, receive, send)
+
+    return app
 
 
 def _exact(route: RouteT) -> RouteT:
@@ -92,24 +118,25 @@ def _exact(route: RouteT) -> RouteT:
 class _Endpoint:
     """The ASGI application of one path."""
 
-    def __init__(self, carrier: _Carrier, methods: Mapping[str, http.Endpoint]) -> None:
+    def __init__(self, carrier: _Carrier, methods: http.Methods) -> None:
         self._carrier = carrier
         self._methods = methods
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await self._carrier.read(scope, receive)
+            body = await asgi.read(self._carrier.limits, scope, receive)
             response = await self._carrier.answer(self._methods, scope, body)
         except http.Refused as refused:
-            response = refused.response(_CLOSE)
-        except _Gone:
+            response = refused.response(_CLOSE, refuse=self._methods.refuse)
+        except asgi.Gone:
             return
         head = scope["method"] == "HEAD"
-        await _send(response, send, head=head)
-        if response.stream is not None and head:
-            response.stream.close()
-        elif response.stream is not None:
-            await asgi.send_stream(response.stream, receive, send, self._carrier.bell())
+        try:
+            await asgi.send(response, send, head=head)
+            if response.stream is not None and not head:
+                await asgi.send_stream(response.stream, receive, send, self._carrier.here().bell)
+        finally:
+            http.discard(response)
 
 
 class _SocketEndpoint:
@@ -122,24 +149,32 @@ class _SocketEndpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         carrier = self._carrier
         try:
-            carrier.check_head(scope)
+            asgi.check_head(carrier.limits, scope)
             failure = await carrier.in_thread(carrier.begin)
         except http.Refused as refused:
             failure = refused.response(_CLOSE)
         if failure is not None:
             await asgi.refuse(failure, scope, send)
             return
-        context = context_of(_request(scope, HostSocket(scope, receive, send), b"", carrier.run_async()))
+        here = carrier.here()
+        context = context_of(_request(scope, HostSocket(scope, receive, send), b"", here.run_async))
         with contextlib.suppress(OSError):  # how ASGI servers say that the client is gone (ASGI 2.4)
-            await asgi.serve_socket(self._sockets, scope, receive, send, context, carrier.bell(), carrier.in_thread)
+            await asgi.serve_socket(self._sockets, scope, receive, send, context, here.bell, carrier.in_thread)
 
 
 # The rest of a refused request will not be read, so the connection cannot carry another one.
 _CLOSE = ("connection", "close")
 
 
-class _Gone(Exception):
-    """The client went away before its request was complete."""
+class _Loop:
+    """What the requests share that one event loop carries."""
+
+    def __init__(self, threads: int) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.bell = asgi.Bell()
+        self.threads = Threads(threads, self.bell)
+        self.run_async: RunAsync = functools.partial(anyio.from_thread.run, token=anyio.lowlevel.current_token())
+        """Leads back to this loop, from any thread."""
 
 
 class _Carrier:
@@ -147,74 +182,49 @@ class _Carrier:
 
     def __init__(self, jobs: http.Served) -> None:
         self._jobs = jobs
+        self.limits = jobs.limits
         self._lock = threading.Lock()
         self._started = False
-        # a limiter belongs to one event loop, an application may be run by several (tests do)
-        self._limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("gnj_threads")
-        self._bell: anyio.lowlevel.RunVar[asgi.Bell] = anyio.lowlevel.RunVar("gnj_bell")
+        # an application may be run by several event loops (tests do)
+        self._loops: anyio.lowlevel.RunVar[_Loop] = anyio.lowlevel.RunVar("gnj_loop")
+        self._last: _Loop | None = None
 
-    def check_head(self, scope: Scope) -> None:
-        """Raises `http.Refused` when URL or headers are too long."""
-        limits = self._jobs.limits
-        headers = sum(len(name) + len(value) for name, value in scope["headers"])
-        http.check_head(limits, headers, len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]))
-
-    async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """The body. Raises `http.Refused` when the request is too large or too slow, `_Gone` when it breaks off."""
-        limits = self._jobs.limits
-        self.check_head(scope)
-        # Content-Length is not asked: it may be missing (chunked) or wrong
-        chunks: list[bytes] = []
-        size = 0
-        with anyio.move_on_after(limits.body_seconds):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise _Gone
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limits.max_body:
-                    raise http.too_large(limits.max_body)
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return b"".join(chunks)
-        raise http.too_slow(limits.body_seconds)
-
-    async def answer(self, methods: Mapping[str, http.Endpoint], scope: Scope, body: bytes) -> http.Response:
+    async def answer(self, methods: http.Methods, scope: Scope, body: bytes) -> http.Response:
         """Run the endpoint in a thread. A client that goes away meanwhile does not stop it half way."""
-        request = _request(scope, HostRequest(scope), body, self.run_async())
-        # for a thread, that is: one that runs is not cancelled, and its answer is given whenever it comes
-        with anyio.move_on_after(self._jobs.limits.waiting_seconds):
-            return await self.in_thread(functools.partial(self._answer, methods, request))
-        return http.busy()
+        here = self.here()
+        request = _request(scope, HostRequest(scope), body, here.run_async)
+        try:
+            work = functools.partial(self._answer, methods, request)
+            return await here.threads.run(work, self.limits.waiting_seconds, http.discard)
+        except NoThread:
+            return http.busy(methods.refuse)
 
-    def _answer(self, methods: Mapping[str, http.Endpoint], request: http.Request) -> http.Response:
-        return self.begin() or http.answer(methods, request)
+    def _answer(self, methods: http.Methods, request: http.Request) -> http.Answer:
+        return self.begin(methods.refuse) or http.begin(methods, request)
 
-    def begin(self) -> http.Response | None:
+    def begin(self, refuse: http.Refuse = http.as_errors) -> http.Response | None:
         """Starts what is served, in a worker thread, unless it was started; the answer to the request if it cannot be."""
         if not self._started:
             try:
                 self._start(by_request=True)
             except Exception as error:  # noqa: BLE001 - whatever it is, this request has no other answer
-                return http.failure(error, "start")
+                return http.failure(error, "start", refuse)
         return None
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Runs it in a thread of ours."""
-        return await anyio.to_thread.run_sync(work, limiter=self._threads())
+        return await self.here().threads.run(work)
 
-    def run_async(self) -> RunAsync:
-        """Leads back to this event loop, from any thread."""
-        return functools.partial(anyio.from_thread.run, token=anyio.lowlevel.current_token())
-
-    def bell(self) -> asgi.Bell:
-        """Of this event loop."""
-        bell = self._bell.get(None)
-        if bell is None:
-            bell = asgi.Bell()
-            self._bell.set(bell)
-        return bell
+    def here(self) -> _Loop:
+        """What belongs to the event loop that runs."""
+        last = self._last
+        if last is None or last.loop is not asyncio.get_running_loop():
+            last = self._loops.get(None)
+            if last is None:
+                last = _Loop(self._jobs.threads)
+                self._loops.set(last)
+            self._last = last
+        return last
 
     def _start(self, *, by_request: bool) -> None:
         with self._lock:
@@ -231,13 +241,6 @@ class _Carrier:
         with self._lock:
             self._started = False
             self._jobs.close()
-
-    def _threads(self) -> anyio.CapacityLimiter:
-        limiter = self._limiter.get(None)
-        if limiter is None:
-            limiter = anyio.CapacityLimiter(self._jobs.threads)
-            self._limiter.set(limiter)
-        return limiter
 
     def lifespan_around(self, inner: Any) -> Any:
         """A lifespan that runs within the host's own."""
@@ -266,29 +269,19 @@ def _request(scope: Scope, raw: HTTPConnection, body: bytes, run_async: RunAsync
         if name in headers:
             value = headers[name] + ("; " if name == "cookie" else ", ") + value
         headers[name] = value
-    query = scope["query_string"].decode("latin-1")
+    sent = scope.get("raw_path")
     client = scope.get("client")
     return http.Request(
         method=scope.get("method", "GET"),  # a handshake is a GET
         path=scope["path"],
-        query=dict(urllib.parse.parse_qsl(query, keep_blank_values=True)) if query else {},
+        sent_path=sent.decode("latin-1") if sent else None,
+        query_string=scope["query_string"].decode("latin-1"),
         path_params=scope.get("path_params") or {},
         headers=headers,
         body=body,
         client_host=client[0] if client else None,
         transport="http" if scope["type"] == "http" else "ws",
+        later=True,
         raw=raw,
         run_async=run_async,
     )
-
-
-async def _send(response: http.Response, send: Send, *, head: bool) -> None:
-    both = (*response.headers, *response.length)
-    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in both]
-    try:
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        if response.stream is None or head:
-            await send({"type": "http.response.body", "body": b"" if head else response.body})
-    except OSError:
-        # how ASGI servers say that the client is gone (ASGI 2.4); what was done stays done
-        logger.debug("The client went away before it was answered")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import selectors
 import signal
@@ -112,6 +113,13 @@ def served(app: Any, **options: Any) -> Iterator[str]:
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
             listening.set()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().shutdown(sockets)
+            # A client that does not read keeps its connection: unless that is ended here, the loop is closed with it.
+            for connection in self.server_state.connections:
+                connection.transport.abort()
+            await asyncio.sleep(0)
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -12,6 +12,7 @@ from typer.main import get_command
 
 import gnj
 import gnj.testing
+from gnj.queue.model import attributes
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,6 +49,18 @@ def test_every_public_name_is_documented():
     assert missing == []
 
 
+def test_every_attribute_of_a_job_is_documented_with_its_name_in_graphql():
+    section = page("python.md").partition("### What a job tells")[2].partition("\n## ")[0]
+    told = re.findall(r"^\| `(\w+)` \| (?:`(\w+)`|-) \| \S", section, re.MULTILINE)
+    assert dict(told) == {name: each.wire or "" for name, each in attributes(gnj.Job).items()}
+
+
+def test_every_path_that_a_host_serves_is_documented():
+    text = page("hosts.md")
+    begins = {f"/jobs/{route.path.split('/')[1]}" for route in gnj.GNJ("memory://").routes()}
+    assert [path for path in begins if f"{path}`" not in text] == []
+
+
 def test_every_operation_is_documented():
     text = page("graphql.md")
     roots = gnj.GNJ("memory://").schema
@@ -58,6 +71,24 @@ def test_every_operation_is_documented():
         for name in root.fields
     ]
     assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_rest_route_is_documented():
+    from gnj.api import metrics, queues
+
+    text = page("queues.md")
+    assert [each.action for each in (*queues.OPERATIONS, *metrics.OPERATIONS) if f"`{each.action}`" not in text] == []
+
+
+def test_every_event_state_and_option_is_documented():
+    from gnj.api.queues.schemas import SCHEMAS
+    from gnj.api.queues.telling import EVENTS
+    from gnj.queue.derived import STATES
+
+    text = page("queues.md")
+    names = (*EVENTS, *STATES, *SCHEMAS["JobOptions"]["properties"])
+    assert [name for name in names if f"`{name}`" not in text] == []
+    assert [name for name in SCHEMAS["Job"]["properties"] if f"`{name}`" not in text] == []
 
 
 def test_every_command_and_option_is_documented():

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from gnj import Schedule
+
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RUN = {
     "custom_mutations.py",
@@ -19,7 +21,10 @@ RUN = {
     "embed_flask.py",
     "embed_fastapi.py",
     "host_transaction.py",
+    "push_worker.py",
+    "recurring.py",
     "remote_worker.py",
+    "rest_client.py",
     "worker_only.py",
 }
 
@@ -186,3 +191,180 @@ def test_remote_worker(environment, tmp_path):
             finally:
                 worker.send_signal(signal.SIGTERM)
         assert worker.returncode == 0
+
+
+def test_rest_client(environment, tmp_path):
+    pytest.importorskip("typer")
+    from tests.serving import Server
+
+    secret = environment | {"GNJ_TOKEN": "a-long-random-text"}
+    served = {"GNJ_TOKEN": "a-long-random-text", "PYTHONPATH": environment["PYTHONPATH"]}
+    options = ("--workers", "remote_worker:handlers")
+    with Server(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, *options, **served) as server:
+        command = [sys.executable, str(EXAMPLES / "rest_client.py"), server.url.removesuffix("/graphql")]
+
+        def run(*texts, token="a-long-random-text"):
+            return subprocess.run(
+                [*command, *texts],
+                cwd=tmp_path,
+                env=secret | {"GNJ_TOKEN": token},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+
+        done = run("to be or not to be", "to sleep")
+        assert (done.returncode, done.stderr) == (0, "")
+        *lines, last = done.stdout.splitlines()
+        assert sorted(lines) == [
+            "to be or not to be: {'be': 2, 'not': 1, 'or': 1, 'to': 2}",
+            "to sleep: {'sleep': 1, 'to': 1}",
+        ]
+        assert last == "2 jobs have ended so far"
+        refused = run("a", token="wrong")
+        assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", "rest_client: 401: Unauthorized\n")
+
+
+def test_what_the_rest_client_does_when_things_go_wrong(monkeypatch, tmp_path):
+    """It asks again where that helps, reads all pages, and finds what ended before it listened, failed or was removed."""
+    import httpx
+
+    from gnj import GNJ
+    from gnj.testing.clients import Call, wsgi_client
+
+    example = load("rest_client", monkeypatch, tmp_path)
+    slept: list[float] = []
+    wrong: list[Exception | httpx.Response] = []
+    events: list[list[bytes]] = []
+    monkeypatch.setattr(example.time, "sleep", slept.append)
+    jobs = GNJ("memory://", token="a-long-random-text")
+    app = wsgi_client(jobs.wsgi_app())
+
+    def breaking(chunks):
+        yield from chunks
+        raise httpx.RemoteProtocolError("the server has gone")
+
+    def answer(request):
+        if wrong:
+            bad = wrong.pop(0)
+            if isinstance(bad, Exception):
+                raise bad
+            return bad
+        headers = [("host", "jobs.example"), ("authorization", "Bearer a-long-random-text")]
+        if "content-type" in request.headers:
+            headers.append(("content-type", request.headers["content-type"]))
+        if request.url.path.endswith("/events"):
+            return httpx.Response(200, content=breaking(events.pop(0)))
+        sent = app(Call(request.method, request.url.raw_path.decode(), request.read(), tuple(headers)))
+        return httpx.Response(sent.status, content=sent.body)
+
+    with jobs, httpx.Client(base_url="http://jobs.example", transport=httpx.MockTransport(answer)) as http:
+        name = "mails: %2F"
+        queue = example.Queue(http, name)
+        busy = httpx.Response(503, headers={"retry-after": "5"}, json={"error": "The server is busy"})
+        wrong += [httpx.ConnectError("refused"), busy, httpx.Response(429, text="slow down")]
+        made = queue.add("welcome", range(250), attempts=1)
+        assert (len(made), slept) == (250, [0.5, 5, 2])
+        assert [job["data"] for job in queue.jobs("waiting")] == list(range(249, -1, -1))
+        wrong += [httpx.ReadTimeout("lost")]
+        assert queue.get(made[0]["id"])["opts"]["attempts"] == 1
+        with pytest.raises(example.Refused, match="400: Invalid status: x") as refused:
+            list(queue.jobs("x"))
+        assert refused.value.status == 400
+        wrong += [busy] * 6
+        with pytest.raises(example.Refused, match="503: The server is busy"):
+            queue.get("1")
+        wrong += [httpx.ConnectError("refused")] * 6
+        with pytest.raises(httpx.ConnectError):
+            queue.get("1")
+        (first,) = jobs.queue.acquire([name], 1)
+        jobs.queue.succeed(first, {"sent": 1})
+        (second,) = jobs.queue.acquire([name], 1)
+        jobs.queue.fail(second, "no such address")
+        one, two, three, four, five = [job["id"] for job in made[:5]]
+        jobs.queue.remove_job(name, three, tenant="")
+        events = [
+            [
+                b": nothing\n\n",
+                b"event: completed\nid: 1\n",
+                f'data: {{"jobId":"{four}","returnvalue":[4]}}\n\n'.encode(),
+            ],
+            [
+                b'event: completed\ndata: {"jobId":"x","returnvalue":1}\n\n',
+                f'event: removed\ndata: {{"jobId":"{five}"}}\n\n'.encode(),
+            ],
+        ]
+        ends = {end.id: end[1:] for end in queue.ends([one, two, three, four, five])}
+        assert ends == {
+            one: ({"sent": 1}, None),
+            two: (None, "no such address"),
+            three: (None, "removed"),
+            four: ([4], None),
+            five: (None, "removed"),
+        }
+        assert events == []
+
+
+def test_push_worker(environment, tmp_path):
+    pytest.importorskip("typer")
+    import json
+    import socket
+    import urllib.error
+    import urllib.request
+
+    from tests.serving import Server
+
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    secret = environment | {"GNJ_TOKEN": "a-long-random-text"}
+    headers = {"authorization": "Bearer a-long-random-text", "content-type": "application/json"}
+    options = ("--fetch-allow", f"127.0.0.1:{port}")
+    with Server(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, *options, GNJ_TOKEN="a-long-random-text") as server:
+        base = server.url.removesuffix("/graphql")
+        command = [sys.executable, str(EXAMPLES / "push_worker.py"), base, str(port)]
+        with subprocess.Popen(
+            command, cwd=tmp_path, env=secret, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as worker:
+            try:
+                assert worker.stdout is not None
+                assert worker.stdout.readline() == "OK\n"
+                from gnj import GNJ, NewJob
+
+                with GNJ(f"sqlite:///{tmp_path / 'jobs.db'}") as jobs:
+                    good, bad = jobs.enqueue_many(
+                        [NewJob("word-counts", data) for data in ({"text": "to be or not to be"}, {"words": 5})]
+                    )
+                    until(lambda: jobs.count(status=["successful", "failed"]) == 2)
+                    outputs = {job.id: job.output for job in jobs.list()}
+                    assert outputs[good.id] == {"be": 2, "not": 1, "or": 1, "to": 2}
+                    assert outputs[bad.id] == {"error": "Unprocessable Entity"}
+                forged = urllib.request.Request(
+                    f"http://127.0.0.1:{port}/",
+                    json.dumps({"job": {"id": "1", "data": {"text": "a"}}}).encode(),
+                    headers,
+                )
+                with pytest.raises(urllib.error.HTTPError, match="401"):
+                    urllib.request.urlopen(forged, timeout=10)
+            finally:
+                worker.kill()
+
+
+def test_recurring(monkeypatch, tmp_path):
+    example = load("recurring", monkeypatch, tmp_path)
+    with example.jobs as jobs:
+        rows = {row.name: row for row in jobs.queue.list(Schedule)}
+        assert {name: (row.cron, row.every_ms, row.may_overlap) for name, row in rows.items()} == {
+            "nightly": ("0 3 * * *", None, True),
+            "poll": (None, 30_000, False),
+        }
+        # as `gnj recurring run` does
+        made = [jobs.queue.run_schedule(row.id) for row in rows.values()]
+        with jobs.worker():
+            until(lambda: jobs.count(status="successful") == 2)
+        assert {job.type: job.output for job in jobs.list(status="successful")} == {
+            "nightly": {"report_of": None},
+            "poll": {"mails": 0},
+        }
+        assert len(made) == 2

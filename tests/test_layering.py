@@ -79,12 +79,19 @@ ROOMS = {
     ),
     # The types of other packages stand in its signatures (a session, a schema), never in its work.
     "gnj.app": room(
-        "gnj.access gnj.graphql.limits gnj.joining gnj.operations gnj.queue gnj.settings gnj.worker",
-        in_types="sqlalchemy graphql ariadne",
+        "gnj.access gnj.graphql.limits gnj.joining gnj.operations gnj.queue gnj.recurring gnj.serving gnj.settings gnj.worker",
+        in_types="sqlalchemy",
         composes=True,
     ),
-    # A part of the facade.
+    # Parts of the facade.
     "gnj.joining": room("gnj.queue", in_types="sqlalchemy", composes=True),
+    "gnj.serving": room("gnj.operations gnj.queue gnj.settings", in_types="graphql ariadne", composes=True),
+    # What runs beside the faces.
+    "gnj.background": room("gnj.push gnj.queue gnj.settings gnj.worker"),
+    # A push shows a job as the queue contract does.
+    "gnj.push": room("gnj.api.queues.jobjson gnj.fetch gnj.queue gnj.worker"),
+    # It knows no jobs: what is called, and where that may lead, is all it is told.
+    "gnj.fetch": room(),
     # graphql: to compare two schemas.
     "gnj.cli": room(
         "gnj.graphql.limits gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True
@@ -93,11 +100,13 @@ ROOMS = {
     # What a host registers, and what of it can be said without GraphQL: `import gnj` loads it.
     "gnj.transaction": room("gnj.access gnj.queue", in_types="sqlalchemy"),
     "gnj.operations": room("gnj.access gnj.queue gnj.transaction"),
+    "gnj.recurring": room("gnj.queue gnj.worker"),
     "gnj.settings": room("gnj.graphql.limits gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),
     # The memory storage must work where no SQL library does.
-    "gnj.storage.memory": room("gnj.queue", never="gnj.storage.sql"),
+    "gnj.storage.memory": room("gnj.queue gnj.storage.memory_pruning", never="gnj.storage.sql"),
+    "gnj.storage.memory_pruning": room("gnj.queue", never="gnj.storage.sql"),
     "gnj.storage.sql": room("gnj.queue gnj.storage", uses="sqlalchemy alembic psycopg pymysql greenlet"),
     # A remote worker speaks to its queue as any client does.
     "gnj.worker": room("gnj.queue gnj.client", when_called="httpx"),
@@ -106,11 +115,11 @@ ROOMS = {
     # What is carried to a GNJ, and what a GNJ answers.
     "gnj.testing.adapters": room("gnj gnj.access gnj.api gnj.graphql.limits gnj.queue gnj.testing", uses="pytest"),
     "gnj.graphql": room(
-        "gnj.queue.deadline gnj.queue.errors gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
+        "gnj.queue.deadline gnj.queue.errors gnj.queue.later gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
         uses="ariadne graphql",
     ),
     "gnj.api": room(
-        "gnj.access gnj.queue gnj.graphql gnj.operations gnj.content gnj.transform", uses="ariadne graphql"
+        "gnj.access gnj.fetch gnj.queue gnj.graphql gnj.operations gnj.content gnj.transform", uses="ariadne graphql"
     ),
     "gnj.content": room("gnj.queue"),
     "gnj.transform": room("gnj.queue"),

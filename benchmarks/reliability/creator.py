@@ -15,6 +15,9 @@ from typing import Any
 
 from benchmarks.reliability.client import Client, Refused
 from gnj.queue.errors import StorageUnavailable
+from gnj.queue.model import NewJob
+from gnj.queue.service import Queue
+from gnj.queue.storage import Storage
 
 SINGLES = 50
 """Jobs that are created by one request."""
@@ -165,6 +168,34 @@ class Creator:
                 self.acknowledged.again += 1
                 self._stopped.wait(0.05)
         raise _Stopped
+
+
+class Filled:
+    """Jobs that take no time, all stored before anything works. Looks like a `Creator`.
+
+    Args:
+        storage: Where they are put.
+        jobs: How many.
+    """
+
+    def __init__(self, storage: Storage, jobs: int) -> None:
+        self._storage = storage
+        self._keys = [f"single-{number}" for number in range(jobs)]
+        self.acknowledged = Acknowledged()
+        self.refusal: Exception | None = None
+        self.finished = False
+
+    def start(self) -> None:
+        """Stores them."""
+        queue = Queue(self._storage)
+        for start in range(0, len(self._keys), 5_000):
+            keys = self._keys[start : start + 5_000]
+            queue.enqueue_many(NewJob("single", {"ms": 0}, unique_id=key, max_stalled=1_000_000) for key in keys)
+            self.acknowledged.jobs += keys
+        self.finished = True
+
+    def stop(self) -> None:
+        """Does nothing."""
 
 
 class _Stopped(Exception):

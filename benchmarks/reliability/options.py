@@ -29,6 +29,8 @@ class Options:
     workers: int = 6
     servers: int = 2
     seed: int = 1
+    short: bool = False
+    """All jobs are single, there from the beginning and take no time: workers hold hundreds of claims, and tell ends in bulk."""
     mode: str = "both"
     """How workers reach the queue: over HTTP, on the database, or half of them each way."""
     lease: int = 2
@@ -69,6 +71,7 @@ def parse(arguments: Sequence[str] | None = None) -> Options:
     add("--workers", type=_count(1), default=6, metavar="W", help="worker processes, 4 jobs at once each")
     add("--servers", type=_count(1), default=2, metavar="V", help="gnj serve processes")
     add("--seed", type=int, default=1, metavar="X", help="decides what is created, and what dies when")
+    add("--short", action="store_true", help="jobs that take no time, all there from the beginning: batches in flight")
     add("--mode", choices=MODES, default="both", help="how workers reach the queue")
     add("--lease", type=_count(1), default=2, metavar="SECONDS", help="of the workers' claims")
     add("--drain", type=float, default=60.0, metavar="SECONDS", help="for fresh workers in the end")

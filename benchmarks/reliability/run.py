@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.reliability.client import Client
-from benchmarks.reliability.creator import Creator
+from benchmarks.reliability.creator import Creator, Filled
 from benchmarks.reliability.faults import Faults, schedule
 from benchmarks.reliability.options import Options
 from benchmarks.reliability.oracle import Verdict, judge
@@ -78,11 +78,18 @@ class _Run:
     def go(self) -> Result:
         begun = time.monotonic()
         client = Client(self._fleet.urls, self._options.seed, timeout=3.0)
-        creator = Creator(client, self._options.jobs, self._options.seed, lambda: self._tail.done)
+        creator: Creator | Filled = (
+            Filled(self._storage, self._options.jobs)
+            if self._options.short
+            else Creator(client, self._options.jobs, self._options.seed, lambda: self._tail.done)
+        )
         with self._fleet:
             try:
+                if self._options.short:
+                    creator.start()
                 self._fleet.start()
-                creator.start()
+                if not self._options.short:
+                    creator.start()
                 self._break()
                 self._await(lambda: creator.finished, "creating")
                 self._await(lambda: self._tail.done >= len(creator.acknowledged.jobs) * 0.98, "working")
@@ -110,7 +117,7 @@ class _Run:
             )
             self._faults.bring(fault)
 
-    def _drain(self, creator: Creator) -> None:
+    def _drain(self, creator: Creator | Filled) -> None:
         """Ends the workers that have been through all that, and lets fresh ones do what is left."""
         self._tell(self._tail.done, "draining")
         self._faults.look_after(thaw_all=True)

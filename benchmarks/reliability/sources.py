@@ -20,9 +20,9 @@ from benchmarks.reliability.trace import (
     Trace,
     clock,
 )
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError, LeaseLost, StorageUnavailable
 from gnj.queue.model import Job
-from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.values import Json
 from gnj.worker.source import Source
@@ -73,9 +73,9 @@ class HttpSource:
         """See `Source.progress`: the handlers of a run report none."""
         return claim
 
-    def release(self, claims: Sequence[Job]) -> list[Job]:
+    def release(self, claims: Sequence[Job]) -> frozenset[int]:
         """See `Source.release`: the API has no such operation, so that the lease has to run out."""
-        return []
+        return frozenset()
 
     def listening(self) -> AbstractContextManager[None]:
         """See `Source.listening`."""
@@ -125,12 +125,12 @@ class Traced:
         self._trace.write(RENEWED, _tokens([job for job in answers if job is not None]), since)
         return answers
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
+    def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Job | GnjError | None]:
         """See `Source.settle`."""
         self._trace.write(TELLING, _tokens([outcome.claim for outcome in outcomes]))
         results = self._source.settle(outcomes)
         pairs = list(zip(outcomes, results, strict=True))
-        self._trace.write(TOLD, [_token(o.claim) for o, result in pairs if isinstance(result, Job)])
+        self._trace.write(TOLD, [_token(o.claim) for o, result in pairs if result is None or isinstance(result, Job)])
         self._trace.write(REFUSED, [_token(o.claim) for o, result in pairs if isinstance(result, LeaseLost)])
         return results
 
@@ -138,7 +138,7 @@ class Traced:
         """See `Source.progress`."""
         return self._source.progress(claim, info)
 
-    def release(self, claims: Sequence[Job]) -> list[Job]:
+    def release(self, claims: Sequence[Job]) -> frozenset[int]:
         """See `Source.release`."""
         self._trace.write(RELEASING, _tokens(claims))
         return self._source.release(claims)

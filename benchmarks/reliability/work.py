@@ -70,7 +70,8 @@ def handlers(worker: str, trace: Trace) -> Handlers:
     def handle(job: Job) -> Json:
         trace.write(BEGUN, [(job.id, job.attempt)])
         milliseconds = job.input["ms"] if isinstance(job.input, dict) else 0
-        time.sleep(milliseconds / 1000)
+        if milliseconds:
+            time.sleep(milliseconds / 1000)
         trace.write(RETURNED, [(job.id, job.attempt)])
         return {"id": job.id, "attempt": job.attempt, "worker": worker}
 

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, MutableMapping
-from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
+from functools import lru_cache, partial
+from itertools import chain
+from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
 from gnj.access import RequestContext
 from gnj.api import http
+from gnj.graphql.limits import Limits
+
+logger = logging.getLogger("gnj.api")
 
 T = TypeVar("T")
 
@@ -30,6 +35,31 @@ _LONG_MESSAGE: Final = 4 * 1024
 """Characters from which on a message is parsed in a thread: 64 KB of JSON take 10 ms."""
 
 
+class Begun(Generic[T]):
+    """Something awaited that was begun, and gives what is not None: its `result`, if that was there at once, else to be awaited."""
+
+    def __init__(self, awaitable: Awaitable[T]) -> None:
+        self._steps = awaitable.__await__()
+        self.result: T | None = None
+        try:
+            self._waits_for = next(self._steps)
+        except StopIteration as end:
+            self.result = end.value
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        while True:
+            try:
+                sent = yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - passed on to where it would have been raised
+                go_on = partial(self._steps.throw, error)
+            else:
+                go_on = partial(self._steps.send, sent)
+            try:
+                self._waits_for = go_on()
+            except StopIteration as end:
+                return cast("T", end.value)
+
+
 class Bell:
     """Wakes tasks of one event loop from other threads: many of them with one call to the loop.
 
@@ -43,21 +73,81 @@ class Bell:
 
     def for_(self, event: asyncio.Event) -> Callable[[], None]:
         """What sets `event` soon, called in any thread."""
+        return partial(self.ring, event.set)
 
-        def ring() -> None:
-            self._due.append(event.set)
-            if not self._rung:
-                self._rung = True
-                with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
-                    self._loop.call_soon_threadsafe(self._wake)
-
-        return ring
+    def ring(self, then: Callable[[], object]) -> None:
+        """Has `then`, which raises nothing, called in the loop soon."""
+        self._due.append(then)
+        if not self._rung:
+            self._rung = True
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and with it whoever waited
+                self._loop.call_soon_threadsafe(self._wake)
 
     def _wake(self) -> None:
         # first the flag: who adds to `due` and still sees it set, is among those below
         self._rung = False
         while self._due:
             self._due.popleft()()
+
+
+class Gone(Exception):
+    """The client went away before its request was complete."""
+
+
+def check_head(limits: Limits, scope: Message) -> None:
+    """Raises `http.Refused` when URL or headers are too long."""
+    headers = sum(map(len, chain.from_iterable(scope["headers"])))
+    http.check_head(limits, headers, len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]))
+
+
+async def read(limits: Limits, scope: Message, receive: Receive) -> bytes:
+    """The body. Raises `http.Refused` when the request is too large or too slow, `Gone` when it breaks off."""
+    check_head(limits, scope)
+    # a small body comes with its head, and needs no clock: one takes 9 us
+    first = Begun(receive())
+    if first.result is not None and not first.result.get("more_body", False):
+        return _chunk(limits, first.result, 0)
+    # Content-Length is not asked: it may be missing (chunked) or wrong
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            message = await first if first.result is None else first.result
+            while True:
+                chunks.append(chunk := _chunk(limits, message, size))
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+                size += len(chunk)
+                message = await receive()
+    except TimeoutError:
+        raise http.too_slow(limits.body_seconds) from None
+
+
+def _chunk(limits: Limits, message: Message, before: int) -> bytes:
+    """The part of a body that a message has, after `before` bytes of it."""
+    if message["type"] == "http.disconnect":
+        raise Gone
+    chunk: bytes = message.get("body", b"")
+    if before + len(chunk) > limits.max_body:
+        raise http.too_large(limits.max_body)
+    return chunk
+
+
+@lru_cache(maxsize=256)  # the headers of answers are nearly always the same, and so are lengths
+def _encoded(headers: tuple[tuple[str, str], ...]) -> Sequence[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+async def send(response: http.Response, send: Send, *, head: bool) -> None:
+    """Sends an answer; of one with a stream, its beginning. `head`: without a body."""
+    headers = [*_encoded(response.headers), *_encoded(tuple(response.length))]
+    try:
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        if response.stream is None or head:
+            await send({"type": "http.response.body", "body": b"" if head else response.body})
+    except OSError:
+        # how ASGI servers say that the client is gone (ASGI 2.4); what was done stays done
+        logger.debug("The client went away before it was answered")
 
 
 async def send_stream(stream: http.Stream, receive: Receive, send: Send, bell: Bell) -> None:

@@ -23,11 +23,12 @@ from typing import Any, NoReturn
 from gnj.api import sse
 from gnj.api.bodies import encoded
 from gnj.api.hooks import Guard, Principal, RequestContext, context_of
-from gnj.api.http import RETRY_AFTER, Endpoint, Request, Response, content
+from gnj.api.http import RETRY_AFTER, Answer, Endpoint, Request, Response, content
 from gnj.api.streams import Streams
 from gnj.graphql.engine import Engine, Outcome
 from gnj.graphql.errors import Stage, known, refused
 from gnj.queue.errors import Forbidden, GnjError, InvalidInput, NotFound, StorageUnavailable, Unauthenticated
+from gnj.queue.later import Later
 from gnj.queue.values import parse_json
 
 METHODS = ("GET", "POST")
@@ -84,7 +85,7 @@ def graphql_endpoint(
     Who asks for Server-Sent Events is answered with them; subscriptions, with `streams` only, in no other way.
     """
 
-    def endpoint(request: Request) -> Response:
+    def endpoint(request: Request) -> Answer:
         accept = request.headers.get("accept")
         wanted, events = negotiate(accept), wants_events(accept)
         try:
@@ -101,21 +102,27 @@ def graphql_endpoint(
                     return sse.headers_only()
                 context = replace(context, transport="sse")
                 return sse.subscribed(streams, asked.query, asked.variables, asked.operation_name, context, principal)
-            outcome = engine.execute(
+            outcome = engine.begin(
                 asked.query,
                 asked.variables,
                 asked.operation_name,
                 make_context(request, context, principal),
                 queries_only=request.method != "POST",
+                later=request.later,
             )
         except _Refused as error:
             body = {"errors": [refused(str(error), error.code)]}
             return _sent(body, error.status, wanted, *error.headers)
         except GnjError as error:
             return whole_answer(error, wanted)
-        if events > 1 and outcome.stage is not Stage.METHOD:
-            return sse.answer(outcome)
-        return _answered(outcome, wanted)
+
+        def answered(get: Callable[[], Outcome]) -> Response:
+            outcome = get()
+            if events > 1 and outcome.stage is not Stage.METHOD:
+                return sse.answer(outcome)
+            return _answered(outcome, wanted)
+
+        return outcome.then(answered) if isinstance(outcome, Later) else answered(lambda: outcome)
 
     return endpoint
 
@@ -182,14 +189,9 @@ def _of_get(request: Request) -> _Parameters:
 
 
 def _of_post(request: Request) -> _Parameters:
-    media, _, parameters = request.headers.get("content-type", "").partition(";")
-    if media.strip().lower() not in (_JSON, _RESPONSE):
-        # other types reach a server from a web page without asking it first: text/plain, forms, multipart
-        _refuse_type(f"Content-Type must be {_JSON}.", ("accept-post", _JSON))
-    for parameter in parameters.split(";"):
-        name, _, value = parameter.partition("=")
-        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
-            _refuse_type("The charset must be utf-8.")
+    content_type = request.headers.get("content-type", "")
+    if content_type != _JSON:  # which nearly all say
+        _check_type(content_type)
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         _refuse_type("Content-Encoding must be identity.", ("accept-encoding", "identity"))
     body = parse_json(request.body, "The request body")
@@ -198,6 +200,17 @@ def _of_post(request: Request) -> _Parameters:
     if not isinstance(body, dict):
         raise _Refused(400, "The request body must be a JSON object.")
     return _parameters(body)
+
+
+def _check_type(content_type: str) -> None:
+    media, _, parameters = content_type.partition(";")
+    if media.strip().lower() not in (_JSON, _RESPONSE):
+        # other types reach a server from a web page without asking it first: text/plain, forms, multipart
+        _refuse_type(f"Content-Type must be {_JSON}.", ("accept-post", _JSON))
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset" and value.strip().strip('"').lower() not in ("utf-8", "utf8"):
+            _refuse_type("The charset must be utf-8.")
 
 
 def _refuse_type(message: str, *headers: tuple[str, str]) -> NoReturn:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import inspect
 import ipaddress
 import logging
 import re
+import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -26,6 +28,7 @@ __all__ = [
     "Kind",
     "Principal",
     "RequestContext",
+    "bearer",
     "context_of",
     "is_local",
 ]
@@ -39,7 +42,7 @@ def context_of(request: Request) -> RequestContext:
     """The part of a request that hooks see."""
     return RequestContext(
         headers=request.headers,
-        cookies=request.cookies,
+        cookies=request.cookies if "cookie" in request.headers else {},
         query=request.query,
         client_host=request.client_host,
         transport=request.transport,
@@ -55,7 +58,8 @@ class Guard:
     - `tokens`: whoever sends a stored one is the principal "token:" and its name, in its tenant, who may do what its scopes
       say; one that begins as they do and is none is refused unless the hook knows better
     - `authenticate`: the host's hook, asked about everybody else
-    - none of the three: only direct calls from this machine are answered, as the principal "local"
+    - none of the three: only direct calls from this machine are answered, as the principal "local"; the first other one is
+      a warning in the log, for who forgot the token
     - `authorize`: the host's hook, asked about every action of every principal; without it, all is allowed that the scopes
       allow
 
@@ -79,6 +83,7 @@ class Guard:
         self._tokens = tokens
         self._authenticate = authenticate
         self._authorize = authorize
+        self._untold = threading.Lock()
 
     def use(self, authenticate: Authenticate | None, authorize: Authorize | None) -> None:
         """Puts these hooks in the place of those there are."""
@@ -96,9 +101,9 @@ class Guard:
         Raises `Unauthenticated`, alike for missing, malformed, unknown, expired and revoked credentials; `StorageError` where
         the database has to be asked about a token and does not answer.
         """
-        given = _bearer(context)
+        given = bearer(context)
         if given is not None and self._is_token(given):
-            return Principal("token")
+            return _TOKEN
         stored = given is not None and given.startswith(PREFIX) and self._tokens is not None
         if stored and given is not None and (principal := self._of_stored(given)) is not None:
             return principal
@@ -106,7 +111,12 @@ class Guard:
             return self._ask(self._authenticate, context)
         if self.local_only and not stored:
             if is_local(context):
-                return Principal("local")
+                return _LOCAL
+            if self._untold.acquire(blocking=False):  # never given back: one line, however many requests
+                logger.warning(
+                    "A request was refused because it did not come directly from this machine and no token is configured: "
+                    "set GNJ_TOKEN (docs/security.md). This is said once."
+                )
             raise Unauthenticated(
                 "Only direct requests from this machine are answered until a token is configured: set GNJ_TOKEN, or "
                 "give GNJ(...) an authenticate hook."
@@ -193,6 +203,8 @@ class Guard:
         return principal
 
 
+_LOCAL = Principal("local")
+_TOKEN = Principal("token")
 _LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 _PROXIED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 
@@ -209,6 +221,7 @@ def is_local(context: RequestContext) -> bool:
     )
 
 
+@functools.lru_cache(maxsize=256)  # to parse an address takes 9 us
 def _is_loopback(host: str | None) -> bool:
     try:
         address = ipaddress.ip_address(host or "")
@@ -219,7 +232,8 @@ def _is_loopback(host: str | None) -> bool:
     return (mapped or address).is_loopback
 
 
-def _bearer(context: RequestContext) -> str | None:
+def bearer(context: RequestContext) -> str | None:
+    """What stands behind `Authorization: Bearer`, or None."""
     scheme, _, given = context.headers.get("authorization", "").partition(" ")
     return given.strip() if scheme.lower() == "bearer" else None
 

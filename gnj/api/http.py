@@ -7,34 +7,42 @@ the choice by method, masked failures, the headers every answer carries - is don
 from __future__ import annotations
 
 import logging
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any, Protocol, TypeAlias
+from functools import cached_property, lru_cache
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from gnj.access import RequestContext, RunAsync
-from gnj.graphql.errors import known, masked, refused
+from gnj.graphql.errors import ErrorBody, known, masked, refused
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import GnjError, StorageUnavailable
+from gnj.queue.later import Later, settled
 from gnj.queue.values import dump_json
 
 logger = logging.getLogger("gnj.api")
 
+T = TypeVar("T")
+
 RETRY_AFTER = 5
 """Seconds after which a client may try again when the database cannot be reached."""
+_LATER = (("retry-after", str(RETRY_AFTER)),)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """One request, its body complete. Header names are in lower case; of a repeated header the values are joined by ", "
-    (cookies: "; "), of a repeated query parameter the last one counts.
+    (cookies: "; ").
     """
 
     method: str
     """In capitals."""
     path: str
     """As the web framework saw it, percent-decoded."""
-    query: Mapping[str, str] = field(default_factory=dict)
+    sent_path: str | None = None
+    """As it was sent, without the query; None where the server does not tell."""
+    query_string: str = ""
+    """As it was sent, without the question mark."""
     path_params: Mapping[str, str] = field(default_factory=dict)
     """What stood in the places `{name}` of the route's path, percent-decoded."""
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -43,10 +51,22 @@ class Request:
     """The address of the peer; None if the server does not know it (a Unix socket)."""
     transport: str = "http"
     """`http` here; other transports make contexts, not requests (see `gnj.api.hooks.RequestContext`)."""
+    later: bool = False
+    """Whether who carries the request takes an answer that is on its way."""
     raw: Any = None
     """The web framework's own request."""
     run_async: RunAsync | None = None
     """See `RequestContext.run_async`."""
+
+    @cached_property
+    def parameters(self) -> Sequence[tuple[str, str]]:
+        """The query parameters, percent-decoded, in their order."""
+        return urllib.parse.parse_qsl(self.query_string, keep_blank_values=True) if self.query_string else ()
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The query parameters by name, the last of a name."""
+        return dict(self.parameters)
 
     @cached_property
     def cookies(self) -> Mapping[str, str]:
@@ -103,6 +123,28 @@ class Response:
         return next((value for key, value in self.headers if key == name), None)
 
 
+def discard(response: Response) -> None:
+    """It was sent, or will not be: its stream, if it has one, is closed. Idempotent."""
+    if response.stream is not None:
+        response.stream.close()
+
+
+ANY = "*"
+"""Stands, among the methods of a route, for all that no route of that path has."""
+
+
+class Refuse(Protocol):
+    """Makes the answer of an error."""
+
+    def __call__(self, error: ErrorBody, status: int, headers: Sequence[tuple[str, str]] = (), /) -> Response:
+        """The answer with that status and headers; `error` is an entry of GraphQL's `errors`, with a message and a code."""
+
+
+def as_errors(error: ErrorBody, status: int, headers: Sequence[tuple[str, str]] = ()) -> Response:
+    """An error as GraphQL clients get it: `{"errors": [{message, extensions: {code}}]}`."""
+    return json({"errors": [error]}, status, headers)
+
+
 class Socket(Protocol):
     """One WebSocket, as whoever carries it sees it. Its methods may be called from any thread, and none of them blocks."""
 
@@ -139,22 +181,34 @@ class Sockets(Protocol):
         """
 
 
-Endpoint: TypeAlias = Callable[[Request], Response]
-"""Answers requests of one route, in a worker thread; what it raises is masked by `answer`."""
+Answer: TypeAlias = "Response | Later[Response]"
+"""An answer that is there, or on its way: that only where the request takes it (`Request.later`)."""
+
+Endpoint: TypeAlias = Callable[[Request], Answer]
+"""Answers requests of one route, in a worker thread; what it raises is masked by `begin`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """Where an endpoint stands. `path` begins with "/" and may have places: `/queues/{queue}`; a place takes one segment."""
+    """Where an endpoint stands. `path` begins with "/" and may have places: `/queues/{queue}`; a place takes one segment, one
+    at the end that is written `{rest...}` takes all that are left.
+
+    Of two routes that a path fits the first one is meant: one that takes all that is left comes after the others.
+    """
 
     path: str
     methods: tuple[str, ...]
-    """In capitals. HEAD is answered wherever GET is."""
+    """In capitals, or `ANY`. HEAD is answered wherever GET is."""
     endpoint: Endpoint
     name: str
     """Unique among the routes; for the web framework's list of routes."""
     sockets: Sockets | None = None
     """What WebSockets at this path speak to, where the web framework has WebSockets."""
+    refuse: Refuse = as_errors
+    """How errors look that are made before the endpoint is asked, or in its place; of a path with several routes, that of the
+    first."""
+    gives_way: bool = False
+    """Whether it is left out at the root of a host's own application, where the host has something of its own."""
 
 
 class Served(Protocol):
@@ -181,6 +235,12 @@ class Served(Protocol):
         """Gives back what `start` took; idempotent."""
 
 
+def check_served(jobs: object) -> None:
+    """Raises TypeError for what `mount` cannot serve, such as the URL of a database."""
+    if not callable(getattr(jobs, "routes", None)):
+        raise TypeError(f"mount(app, jobs, path) serves a gnj.GNJ, not a {type(jobs).__name__}")
+
+
 _COMMON = (
     ("cache-control", "no-store"),
     ("x-content-type-options", "nosniff"),
@@ -192,9 +252,16 @@ _COMMON = (
 
 def content(body: bytes, content_type: str, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
     """A response with that body and content type, never stored by caches and never sniffed, unless `headers` say other."""
+    if not headers:
+        return Response(status=status, headers=_plain(content_type), body=body)
     given = {name for name, _ in headers}
     common = [(name, value) for name, value in _COMMON if name not in given]
     return Response(status=status, headers=(("content-type", content_type), *common, *headers), body=body)
+
+
+@lru_cache(maxsize=32)
+def _plain(content_type: str) -> tuple[tuple[str, str], ...]:
+    return (("content-type", content_type), *_COMMON)
 
 
 def json(value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> Response:
@@ -208,8 +275,8 @@ def text(value: str, status: int = 200, headers: Sequence[tuple[str, str]] = ())
 
 
 def refusal(status: int, message: str, code: str, headers: Sequence[tuple[str, str]] = ()) -> Response:
-    """The answer to a request that never reached an endpoint: `{"errors": [{message, extensions: {code}}]}`."""
-    return json({"errors": [refused(message, code)]}, status, headers)
+    """The answer to a request that never reached an endpoint: see `as_errors`."""
+    return as_errors(refused(message, code), status, headers)
 
 
 class Refused(Exception):
@@ -220,9 +287,9 @@ class Refused(Exception):
         self.status = status
         self.code = code
 
-    def response(self, *headers: tuple[str, str]) -> Response:
+    def response(self, *headers: tuple[str, str], refuse: Refuse = as_errors) -> Response:
         """What the client is told."""
-        return refusal(self.status, str(self), self.code, headers)
+        return refuse(refused(str(self), self.code), self.status, headers)
 
 
 def check_head(limits: Limits, headers: int, url: int) -> None:
@@ -243,11 +310,19 @@ def too_slow(seconds: float) -> Refused:
     return Refused(408, f"The body did not arrive within {seconds:g} s.", "REQUEST_TIMEOUT")
 
 
-def endpoints(routes: Sequence[Route]) -> dict[str, dict[str, Endpoint]]:
+class Methods(dict[str, Endpoint]):
+    """The endpoints of one path, by method, and how its errors look."""
+
+    def __init__(self, refuse: Refuse = as_errors) -> None:
+        super().__init__()
+        self.refuse = refuse
+
+
+def endpoints(routes: Sequence[Route]) -> dict[str, Methods]:
     """The endpoints by path and method, in the order of the routes. ValueError: two routes for one path and method."""
-    result: dict[str, dict[str, Endpoint]] = {}
+    result: dict[str, Methods] = {}
     for route in routes:
-        methods = result.setdefault(route.path, {})
+        methods = result.setdefault(route.path, Methods(route.refuse))
         for method in route.methods:
             if method in methods:
                 raise ValueError(f"two routes for {method} {route.path}")
@@ -256,37 +331,53 @@ def endpoints(routes: Sequence[Route]) -> dict[str, dict[str, Endpoint]]:
 
 
 def answer(methods: Mapping[str, Endpoint], request: Request) -> Response:
-    """What the endpoint for the request's method answers; raises nothing.
+    """What `begin` comes to."""
+    return settled(begin(methods, request))
+
+
+def begin(methods: Mapping[str, Endpoint], request: Request) -> Answer:
+    """What the endpoint for the request's method answers, now or later; raises nothing.
 
     No such method: 405 with Allow (RFC 9110, 15.5.6). `StorageUnavailable`: 503 with Retry-After. Anything else the
     endpoint raises: 500 that tells only an error id, under which the log has the traceback (security.md, rule zero).
     """
-    endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+    refuse = methods.refuse if isinstance(methods, Methods) else as_errors
+    endpoint = methods.get("GET" if request.method == "HEAD" else request.method) or methods.get(ANY)
     if endpoint is None:
         allowed = [*methods, "HEAD"] if "GET" in methods else [*methods]
         message = f"This path answers {', '.join(allowed)}."
-        return refusal(405, message, "METHOD_NOT_ALLOWED", [("allow", ", ".join(allowed))])
-    try:
-        return endpoint(request)
-    except Exception as error:  # noqa: BLE001 - the last net: a failure must not end the connection
-        return failure(error, f"{request.method} {request.path}")
+        return refuse(refused(message, "METHOD_NOT_ALLOWED"), 405, [("allow", ", ".join(allowed))])
+
+    def guarded(get: Callable[[], T]) -> T | Response:
+        try:
+            return get()
+        except Exception as error:  # noqa: BLE001 - the last net: a failure must not end the connection
+            return failure(error, f"{request.method} {request.path}", refuse)
+
+    found = guarded(lambda: endpoint(request))
+    return found.then(guarded) if isinstance(found, Later) else found
 
 
-def failure(error: Exception, where: str) -> Response:
+def failure(error: Exception, where: str, refuse: Refuse = as_errors) -> Response:
     """The answer when an endpoint, or starting up, raised."""
     if isinstance(error, StorageUnavailable):
-        return unavailable({"errors": [known(error)]})
+        return refuse(known(error), 503, _LATER)
     if isinstance(error, GnjError):
         logger.error("%s was not handled in %s", error.code, where[:200], exc_info=error)
-        return json({"errors": [known(error)]}, 500)
-    return json({"errors": [masked(error, where, logger)]}, 500)
+        return refuse(known(error), 500)
+    return refuse(masked(error, where, logger), 500)
 
 
-def busy() -> Response:
+def busy(refuse: Refuse = as_errors) -> Response:
     """The answer to a request that no thread was free for."""
-    return unavailable({"errors": [refused("The server is busy: no request ahead of this one has ended.", "BUSY")]})
+    return refuse(refused("The server is busy: no request ahead of this one has ended.", "BUSY"), 503, _LATER)
+
+
+def nowhere() -> Response:
+    """The answer to a request for a path that no route has, where nothing but gnj is served."""
+    return json({"error": "Not found"}, 404)
 
 
 def unavailable(body: Any) -> Response:
     """503 with Retry-After and that JSON body."""
-    return json(body, 503, [("retry-after", str(RETRY_AFTER))])
+    return json(body, 503, _LATER)

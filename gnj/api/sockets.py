@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
 
 from gnj.access import Principal, RequestContext
 from gnj.api import http
 from gnj.api.bodies import encoded
 from gnj.api.connections import Connection
+from gnj.api.origins import Origins
 from gnj.api.sources import Backlog, Outlet
 from gnj.api.streams import Open, Streams
 from gnj.api.transport_ws import (
@@ -35,12 +35,9 @@ from gnj.api.transport_ws import (
 )
 from gnj.graphql.engine import Outcome
 from gnj.graphql.errors import ErrorBody, Stage, known, masked, refused, report
-from gnj.queue.errors import Forbidden, GnjError, InvalidInput, Unauthenticated
-from gnj.queue.values import shown
+from gnj.queue.errors import Forbidden, GnjError, Unauthenticated
 
 Clock: TypeAlias = Callable[[], float]
-
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class WebSockets:
@@ -48,8 +45,7 @@ class WebSockets:
 
     Args:
         streams: What is subscribed to.
-        origins: Origins (`https://app.example`) of pages that may connect besides those of the server itself. A client
-            that is no browser sends none, and is let in.
+        origins: Of pages that may connect besides those of the server itself: see `Origins`.
         clock: Seconds that only grow.
 
     Raises `InvalidInput` for an origin that is none.
@@ -60,12 +56,12 @@ class WebSockets:
 
     def __init__(self, streams: Streams, origins: Collection[str] = (), clock: Clock = time.monotonic) -> None:
         self._streams = streams
-        self._origins = frozenset(_checked(origin) for origin in origins)
+        self._origins = Origins(origins)
         self._clock = clock
 
     def open(self, context: RequestContext, ready: Callable[[], None]) -> http.Socket | http.Response:
         """See `http.Sockets.open`."""
-        if not self._is_welcome(context.headers):
+        if not self._origins.welcome(context.headers):
             # browsers send cookies with a handshake from any page, and no CORS keeps the page from reading
             return http.refusal(403, "Pages of this origin may not connect.", "FORBIDDEN")
         socket = WebSocket(self._streams, context, ready, self._clock)
@@ -73,32 +69,6 @@ class WebSockets:
             partial(socket.end, 1001, "The server ends"), partial(socket.end, 1013, "Too many connections")
         )
         return socket
-
-    def _is_welcome(self, headers: Mapping[str, str]) -> bool:
-        origin = headers.get("origin")
-        if origin is None:
-            return True
-        if (origin := _normal(origin)) in self._origins:
-            return True
-        scheme, separator, host = origin.partition("://")
-        return bool(separator) and host == headers.get("host", "").lower().removesuffix(_DEFAULT_PORTS.get(scheme, " "))
-
-
-def _checked(origin: str) -> str:
-    normal = _normal(origin)
-    scheme, _, host = normal.partition("://")
-    if not (scheme and host) or urlsplit(origin).path:
-        raise InvalidInput(f"origins: {shown(origin)} is no origin, such as https://app.example")
-    return normal
-
-
-def _normal(origin: str) -> str:
-    """An origin as browsers write it: in lower case, without the port that its scheme has anyway."""
-    try:
-        parts = urlsplit(origin.strip().lower())
-    except ValueError:
-        return ""
-    return f"{parts.scheme}://{parts.netloc.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ' '))}"
 
 
 @dataclass(eq=False, repr=False, slots=True)
@@ -251,10 +221,13 @@ class WebSocket:
                     self._send(message)
 
     def _accepted(self, asked: Subscribe) -> Callable[[], None] | None:
-        # who completes what has not begun yet, and asks again, must not fill the queue for threads that all requests share
-        if max(len(self._operations), self._numbers - self._turns) >= self._limits.operations:
+        limit = self._limits.operations
+        # What was completed before it began still has a thread to come. Twice the limit, because a client that completes one
+        # operation may ask the next at once; bounded, because who does so without end would fill the queue for threads that
+        # all requests share.
+        if len(self._operations) >= limit or self._numbers - self._turns >= 2 * limit:
             self._protocol.finished(asked.id)
-            message = f"A socket may have {self._limits.operations:,} operations under way."
+            message = f"A socket may have {limit:,} operations under way."
             self._send(error_message(asked.id, [refused(message, "TOO_MANY_OPERATIONS")]))
             return None
         operation = self._operations[asked.id] = _Operation(self, asked.id, self._numbers, Backlog(self._limits))

@@ -69,6 +69,11 @@ def subscribed(
         connection.leave()
         return answer(opened)
     stream.begin(opened)
+    return streamed(stream)
+
+
+def streamed(stream: EventStream) -> Response:
+    """The response whose events are those of `stream`."""
     return Response(headers=_HEADERS, stream=stream)
 
 
@@ -145,6 +150,10 @@ class EventStream(Outlet):
                 taken()
         return b"".join(event for event, _ in events)
 
+    def framed(self, body: str) -> bytes:
+        """The event whose answer is `body`, as it is sent."""
+        return _next(body)
+
     def close(self) -> None:
         """See `Stream.close`."""
         self.cut()
@@ -153,7 +162,7 @@ class EventStream(Outlet):
 
     def put(self, body: str, taken: Callable[[], None] | None = None) -> bool:
         """See `Outlet.put`."""
-        event = _next(body)
+        event = self.framed(body)
         with self._lock:
             if self._over:
                 return False

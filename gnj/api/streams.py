@@ -10,23 +10,25 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
-from queue import SimpleQueue
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 from gnj.access import Action, Kind, Principal, RequestContext
 from gnj.api.bodies import encoded
 from gnj.api.connections import Connections
 from gnj.api.hooks import Guard
+from gnj.api.runs import Behind, Run
 from gnj.api.sources import Outlet, Pump, Values
 from gnj.graphql.engine import Engine, Outcome, Selected, Subscription
-from gnj.graphql.errors import CODES, Stage, known, refused, report
+from gnj.graphql.errors import CODES, ErrorBody, Stage, known, refused, report
 from gnj.queue.errors import Forbidden, GnjError, SchemaError
 from gnj.queue.feed import TOPICS, Change, Feed
 from gnj.queue.values import dump_json
 
 logger = logging.getLogger("gnj.api")
+
+BEHIND: Final = refused("More happened than could be told: subscribe again.", "TOO_MANY_EVENTS")
+"""How subscriptions end whose thread is behind."""
 
 MakeContext: TypeAlias = Callable[[RequestContext, Principal], Any]
 """Makes the `info.context` of one operation, or of one event. A `GnjError` it raises is the answer."""
@@ -99,15 +101,6 @@ class _Group:
     members: dict[_Member, None] = field(default_factory=dict)
 
 
-class _Run:
-    """One life of the dispatcher's thread."""
-
-    def __init__(self, feed: Feed) -> None:
-        self.inbox: SimpleQueue[Sequence[Change] | None] = SimpleQueue()
-        self.following = ExitStack()
-        self.following.enter_context(feed.follow(self.inbox.put))
-
-
 class Streams:
     """Everybody who subscribes to one queue over one engine.
 
@@ -146,7 +139,7 @@ class Streams:
         self._impersonal = impersonal
         self._starting = threading.Lock()
         self._lock = threading.Lock()
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._groups: dict[tuple[Any, ...], _Group] = {}
         self._wanting: dict[tuple[str, str], dict[_Group, None]] = {}
         self._pumps = 0
@@ -207,7 +200,7 @@ class Streams:
                 if not wanting:
                     del self._wanting[group.tenant, topic]
             if not self._groups and self._run is not None:
-                self._run.inbox.put(None)
+                self._run.wake()
 
     def close(self) -> None:
         """Ends everything that is open; whoever comes later is served."""
@@ -232,7 +225,7 @@ class Streams:
                 if self._run is not None:
                     return self._added(group, principal, outlet)
             # to begin to follow may take a statement: those who leave must not wait for it
-            run = _Run(self._feed)
+            run = Run(self._feed)
             with self._lock:
                 self._run = run
                 member = self._added(group, principal, outlet)
@@ -248,11 +241,15 @@ class Streams:
         group.members[member] = None
         return member
 
-    def _dispatch(self, run: _Run) -> None:
+    def _dispatch(self, run: Run) -> None:
         with run.following:
             while True:
-                changes = run.inbox.get()
-                for change in changes or ():
+                try:
+                    changes = run.take()
+                except Behind:
+                    changes = []
+                    self._end_all(BEHIND)
+                for change in changes:
                     with self._lock:
                         groups = tuple(self._wanting.get((change.tenant, change.topic), ()))
                     for group in groups:
@@ -261,9 +258,16 @@ class Streams:
                         except Exception as error:  # noqa: BLE001 - one subscription must not end all others
                             report(error, f"Subscription.{group.chosen.name}", logger)
                 with self._lock:
-                    if changes is None and not self._groups:
+                    if not self._groups:
                         self._run = None
                         return
+
+    def _end_all(self, error: ErrorBody) -> None:
+        with self._lock:
+            members = [member for group in self._groups.values() for member in group.members]
+        for member in members:
+            member.outlet.end([error])
+            member.close()
 
     def _tell(self, group: _Group, change: Change) -> None:
         if group.chosen.pick is None or (value := group.chosen.pick(change, group.arguments)) is None:

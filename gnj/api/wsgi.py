@@ -16,7 +16,6 @@ import select
 import socket
 import threading
 import time
-import urllib.parse
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from http.client import responses
 from typing import Any, Final, TypeAlias
 
 from gnj.api import http
+from gnj.graphql.errors import refused
 
 logger = logging.getLogger("gnj.wsgi")
 
@@ -33,6 +33,7 @@ Application: TypeAlias = Callable[[Any, Any], Iterable[bytes]]
 
 _CHUNK: Final = 64 * 1024
 _PLACE: Final = re.compile(r"\\\{(\w+)\\\}")
+_REST: Final = re.compile(r"\\\{(\w+)\\\.\\\.\\\.\\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def wsgi_app(jobs: http.Served, faces: Sequence[str] | None = None) -> Applicati
         found = ((match, methods) for pattern, methods in table if (match := pattern.fullmatch(path)))
         match, methods = next(found, (None, None))
         if match is None or methods is None:
-            answer = carrier.sendable(http.text("Not Found", 404), environ)
+            answer = carrier.sendable(http.nowhere(), environ)
         else:
             answer = carrier.carry(methods, environ, places=match.groupdict(), raw=environ)
         start_response(f"{answer.status} {responses.get(answer.status, 'Unknown')}", answer.headers)
@@ -80,7 +81,7 @@ class Carrier:
 
     def carry(
         self,
-        methods: Mapping[str, http.Endpoint],
+        methods: http.Methods,
         environ: Environ,
         *,
         places: Mapping[str, str],
@@ -102,22 +103,23 @@ class Carrier:
         """
         try:
             body = self._read(environ, max_body, stream, already)
-        except http.Refused as refused:
-            return self.sendable(refused.response(), environ)
+        except http.Refused as error:
+            return self.sendable(error.response(refuse=methods.refuse), environ)
         try:
             self._start()
         except Exception as error:  # noqa: BLE001 - whatever it is, this request has no other answer
-            return self.sendable(http.failure(error, "start"), environ)
-        return self.sendable(http.answer(methods, _request(environ, body, places, raw)), environ)
+            return self.sendable(http.failure(error, "start", methods.refuse), environ)
+        return self.sendable(http.answer(methods, _request(environ, body, places, raw)), environ, methods.refuse)
 
-    def sendable(self, response: http.Response, environ: Environ) -> Answer:
+    def sendable(self, response: http.Response, environ: Environ, refuse: http.Refuse = http.as_errors) -> Answer:
         """A response as WSGI sends it; 503 in the place of a stream more than may be open at once."""
         head = environ["REQUEST_METHOD"] == "HEAD"
         stream = response.stream
         if stream is not None and not head and not self._reserve():
             stream.close()
             message = "This server sends as many streams as it has threads for; try again later."
-            response = http.refusal(503, message, "TOO_MANY_STREAMS", [("retry-after", str(http.RETRY_AFTER))])
+            told = refused(message, "TOO_MANY_STREAMS")
+            response = refuse(told, 503, [("retry-after", str(http.RETRY_AFTER))])
             stream = None
         headers = list(response.headers)
         if stream is not None:
@@ -271,11 +273,11 @@ def _headers(environ: Environ) -> Iterator[tuple[str, str]]:
 
 
 def _request(environ: Environ, body: bytes, places: Mapping[str, str], raw: Any) -> http.Request:
-    query = environ.get("QUERY_STRING", "")
     return http.Request(
         method=environ["REQUEST_METHOD"],
         path=_decoded(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")),
-        query=dict(urllib.parse.parse_qsl(query, keep_blank_values=True)) if query else {},
+        sent_path=_sent(environ),
+        query_string=environ.get("QUERY_STRING", ""),
         path_params=places,
         headers=dict(_headers(environ)),
         body=body,
@@ -285,10 +287,15 @@ def _request(environ: Environ, body: bytes, places: Mapping[str, str], raw: Any)
 
 
 def _url_length(environ: Environ) -> int:
+    sent = _sent(environ)
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") if sent is None else sent
+    return len(path) + len(environ.get("QUERY_STRING", ""))
+
+
+def _sent(environ: Environ) -> str | None:
     # both are what servers call the path as it was sent; PEP 3333 knows only the decoded one
     sent = environ.get("RAW_URI") or environ.get("REQUEST_URI")
-    path = sent.partition("?")[0] if sent else environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    return len(path) + len(environ.get("QUERY_STRING", ""))
+    return str(sent).partition("?")[0] if sent else None
 
 
 def _decoded(text: str) -> str:
@@ -297,7 +304,8 @@ def _decoded(text: str) -> str:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(_PLACE.sub(r"(?P<\1>[^/]+)", re.escape(path.rstrip("/"))) + "/?")
+    places = _PLACE.sub(r"(?P<\1>[^/]+)", _REST.sub(r"(?P<\1>.+?)", re.escape(path.rstrip("/"))))
+    return re.compile(places + "/?", re.DOTALL)
 
 
 def _peer(environ: Environ) -> socket.socket | None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gnj.cli import jobs, tokens
+from gnj.cli import jobs, queues, recurring, tokens
 from gnj.cli.demo import demo
 from gnj.cli.doctor import doctor
 from gnj.cli.holds import hold, release
@@ -26,6 +26,8 @@ app = typer.Typer(
 for command in (demo, serve, worker, migrate, schema, doctor, types, hold, release):
     app.command()(command)
 app.add_typer(jobs.app)
+app.add_typer(queues.app)
+app.add_typer(recurring.app)
 app.add_typer(tokens.app)
 
 
@@ -45,7 +47,7 @@ def _root(
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end."),
     ] = False,
 ) -> None:
-    """A job queue with a GraphQL face, on the database you already have.
+    """A job queue with GraphQL and REST faces, on the database you already have.
 
     Start with [bold]gnj demo[/]: a server, a worker and a real pipeline, in less than a minute.
     """

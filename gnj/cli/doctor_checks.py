@@ -202,7 +202,9 @@ def indexes(facts: Facts) -> Judgement:
 
 
 def notifications(facts: Facts) -> Judgement:
-    """Whether PostgreSQL wakes workers."""
+    """Whether workers are woken."""
+    if facts.database == "sqlite":
+        return Verdict.NONE, "workers watch the file: no job waits for long until it is seen"
     if facts.database != "postgresql":
         return Verdict.NONE, "workers look for jobs every second (gnj worker --poll)"
     if not facts.notified:

@@ -42,4 +42,4 @@ def is_absent(jobs: GNJ) -> bool:
 
 def absence(jobs: GNJ) -> str:
     """That, in words."""
-    return f"{shown_database(jobs)}: there is no database yet; what first uses it makes it, as gnj migrate does"
+    return f"{shown_database(jobs)}: there is no database yet: gnj migrate, gnj serve or an application makes it"

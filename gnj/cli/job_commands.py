@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
+from gnj.cli.ask import Yes, confirm
 from gnj.cli.options import Database
-from gnj.cli.output import CommandError, printable
-from gnj.cli.show import counted, is_terminal, print_json, wire
+from gnj.cli.output import printable
+from gnj.cli.show import counted, print_json, wire
 from gnj.queue.errors import GnjError, StorageUnavailable
 from gnj.queue.model import Job
 from gnj.queue.states import JobStatus
@@ -65,9 +65,7 @@ def cancel(ids: Ids, database: Database = None, as_json: AsJson = False) -> None
 def delete(
     ids: Ids,
     database: Database = None,
-    yes: Annotated[  # noqa: FBT002 - how Typer declares a flag
-        bool, typer.Option("--yes", "-y", help="Do not ask; needed where there is no terminal to ask on. Default: off.")
-    ] = False,
+    yes: Yes = False,  # noqa: FBT002 - how Typer declares a flag
     as_json: AsJson = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
     """Delete each job, unless it is being processed.
@@ -75,25 +73,13 @@ def delete(
     All are tried, whatever becomes of the others; the exit code is 1 if one could not be.
     """
     if not yes:
-        _confirm(ids)
+        listed = ", ".join(map(str, ids[:_LISTED])) + (", …" if len(ids) > _LISTED else "")
+        confirm(f"Delete {counted(len(ids), 'job')} ({listed})?", "delete")
     _each(ids, database, lambda jobs: jobs.delete, lambda _: "deleted", as_json=as_json)
 
 
 def _cancelled(job: Job) -> str:
     return "its worker is asked to stop" if job.status is JobStatus.CANCEL_REQUESTED else "cancelled"
-
-
-def _confirm(ids: Sequence[int]) -> None:
-    if not (sys.stdin.isatty() and is_terminal()):
-        raise CommandError("without a terminal to ask on, delete needs --yes")
-    listed = ", ".join(map(str, ids[:_LISTED])) + (", …" if len(ids) > _LISTED else "")
-    try:
-        sure = typer.confirm(f"Delete {counted(len(ids), 'job')} ({listed})?", err=True)
-    except typer.Abort:
-        print(file=sys.stderr)
-        raise typer.Exit(130) from None
-    if not sure:
-        raise CommandError("nothing was deleted", exit_code=1)
 
 
 def _each(

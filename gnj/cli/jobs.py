@@ -1,4 +1,4 @@
-"""`gnj jobs`: looking at jobs."""
+"""`gnj jobs`: looking at jobs; what is done with them is in `job_add` and `job_commands`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gnj.cli.job_add import add
 from gnj.cli.job_commands import cancel, delete, queue, recover, retry
 from gnj.cli.options import Database
 from gnj.cli.output import CommandError, printable
@@ -51,7 +52,7 @@ app = typer.Typer(
     name="jobs",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    help="Look at jobs, and retry, recover, cancel or delete them.",
+    help="Look at jobs, and add, retry, recover, cancel or delete them.",
 )
 
 
@@ -163,7 +164,7 @@ def show_job(
         _print_attempt(attempt)
 
 
-for command in (retry, recover, queue, cancel, delete):
+for command in (add, retry, recover, queue, cancel, delete):
     app.command()(command)
 
 

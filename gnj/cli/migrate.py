@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gnj.cli.options import Database, is_typed
+
+if TYPE_CHECKING:
+    from gnj.queue.storage import Storage
 
 
 def migrate(
@@ -26,7 +29,7 @@ def migrate(
     Any number of processes may do it at once, and doing it again changes nothing. SQLite files do not need it: whatever
     uses one first migrates it.
     """
-    from gnj.cli.database import bring_up_to_date, open_jobs, refuse_memory, shown_database
+    from gnj.cli.database import bring_up_to_date, naming, open_jobs, refuse_memory, shown_database
     from gnj.cli.output import CommandError
     from gnj.cli.target import load
 
@@ -35,5 +38,24 @@ def migrate(
         raise CommandError(f"{target} is a gnj.Handlers, which has no database: name a gnj.GNJ, or give --database")
     with open_jobs(database, loaded, typed=is_typed(context, "database")) as jobs:
         refuse_memory(jobs, "there is nothing to migrate")
+        with naming(jobs):
+            before = _revision(jobs.storage)
         bring_up_to_date(jobs)
-        print(f"{shown_database(jobs)} is up to date.")
+        after = _revision(jobs.storage)
+        if before == after:
+            print(f"{shown_database(jobs)} is up to date.")
+        else:
+            print(f"{shown_database(jobs)} was migrated from {before or 'no tables'} to {after}.")
+
+
+def _revision(storage: Storage) -> str | None:
+    """That of a database; None where gnj has no tables, or they are a storage's of another kind."""
+    from gnj.storage.sql.migrate import revision
+    from gnj.storage.sql.storage import SqlStorage
+    from gnj.storage.sql.transaction import SqlRows
+
+    if not isinstance(storage, SqlStorage):
+        return None
+    with storage.begin(write=False) as rows:
+        assert isinstance(rows, SqlRows)  # noqa: S101 - what the storage of SQL gives
+        return revision(rows.connection, storage.tables)

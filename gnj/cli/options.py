@@ -41,3 +41,8 @@ def is_typed(context: typer.Context, option: str) -> bool:
     """Whether an option stands on the command line itself, and not in the environment."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def as_id(text: str) -> int | None:
+    """The id that a text may be where a name would do as well; None for one that is none."""
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else None

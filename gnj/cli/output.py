@@ -12,6 +12,7 @@ from enum import StrEnum
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#]*:)[^@]*(?=@)")
 _PASSWORD_PARAMETER = re.compile(r"(?P<before>[?&](?:password|passwd|sslpassword)=)[^&]*", re.IGNORECASE)
 _LONGEST = 2000
+_CHATTY = ("alembic.", "httpx")
 
 
 class CommandError(Exception):
@@ -64,17 +65,29 @@ class _Formatter(logging.Formatter):
 
 
 def log_to_stderr(level: LogLevel) -> None:
-    """Writes what is logged to stderr: a command is an application, and may configure logging."""
+    """Writes what is logged to stderr: a command is an application, and may configure logging.
+
+    What libraries say at INFO, Alembic of every migration and httpx of every request, is only seen with everything else.
+    """
     handler = logging.StreamHandler(sys.stderr)
+    if level is not LogLevel.DEBUG:
+        handler.addFilter(lambda record: record.levelno >= logging.WARNING or not record.name.startswith(_CHATTY))
     handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level.value.upper(), handlers=[handler], force=True)
 
 
+class Ended(SystemExit):
+    """A signal told the process to end."""
+
+
 def end_on_signals() -> None:
-    """From now on SIGTERM and SIGINT end the process with exit code 0, until a server or worker takes them over."""
+    """From now on SIGTERM and SIGINT end the process with exit code 0, until a server or worker takes them over.
+
+    They raise `Ended`, by which who catches what other code raises can tell it from an exit of that code's.
+    """
 
     def leave(_number: int, _frame: object) -> None:
-        sys.exit(0)
+        raise Ended(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import gc
 import ipaddress
 import os
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,10 +80,21 @@ def serve(
             help="How long ended jobs are kept; 0: for ever. What was deleted goes after a day.",
         ),
     ] = None,
+    fetch_allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="[HOST][:PORT]",
+            envvar="GNJ_FETCH_ALLOW",
+            show_default="none: only the ports 80 and 443 of public addresses are called",
+            help="A host that push workers may be called at besides, private ones as well; :PORT for that port at public addresses. "
+            "May be repeated, or a list with commas.",
+        ),
+    ] = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
 ) -> None:
-    """Serve a database over HTTP: [bold]/graphql[/], [bold]/healthz[/] and [bold]/readyz[/].
+    """Serve a database over HTTP: [bold]/graphql[/], REST below [bold]/queues[/], [bold]/metrics[/], and what
+    [bold]/reference[/] describes.
 
     SIGTERM and Ctrl-C stop it: jobs and requests under way may finish within --grace, then it ends with exit code 0.
     """
@@ -92,12 +105,21 @@ def serve(
     log_to_stderr(log_level)
     if token is not None and not token.strip():
         raise CommandError(f"the token is empty; this makes a good one: {_RECOMMENDED}")
+    hosts = [host.strip() for text in fetch_allow or () for host in text.split(",") if host.strip()]
+    _check_hosts(hosts)
     target = load(workers) if workers else None
     if retention is None and (target is None or target.jobs is None or target.jobs.settings.retention is None):
         retention = WEEK
     jobs = open_jobs(
-        database, target, typed=is_typed(context, "database"), lease=lease, token=token, retention=retention
+        database,
+        target,
+        typed=is_typed(context, "database"),
+        lease=lease,
+        token=token,
+        retention=retention,
+        fetch_allow=hosts or None,
     )
+    _check_hosts(jobs.settings.fetch_allow)
     with ExitStack() as stack:
         stack.enter_context(jobs)
         sockets = bind(host, port)
@@ -106,6 +128,15 @@ def serve(
         _guard(jobs, sockets, insecure=insecure)
         make_ready(jobs)
         _serve(jobs, sockets, host, grace, with_workers=target is not None and bool(target.handlers.types))
+
+
+def _check_hosts(hosts: Sequence[str]) -> None:
+    from gnj.fetch.policy import Policy
+
+    try:
+        Policy(hosts)
+    except ValueError as error:
+        raise CommandError(f"--fetch-allow: {error}") from None
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -158,13 +189,15 @@ def _guard(jobs: GNJ, sockets: list[socket.socket], *, insecure: bool) -> None:
     """Lets nobody in from outside who has not shown who they are, unless that is what was asked for."""
     from gnj.api.hooks import Principal
     from gnj.cli.database import make_ready
+    from gnj.cli.existing import is_absent
 
     outside = [address for each in sockets if not _is_loopback(address := each.getsockname()[0])]
     if jobs.settings.token is not None or jobs.authenticate is not None or not (insecure or outside):
         return
-    make_ready(jobs)  # the database has the stored tokens
-    if not jobs.answers_only_here():
-        return
+    if not is_absent(jobs):
+        make_ready(jobs)  # the database has the stored tokens
+        if not jobs.answers_only_here():
+            return
     if insecure:
         jobs.authenticate = lambda _context: Principal("anonymous")
     else:
@@ -189,7 +222,15 @@ def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, 
 
     def announce() -> None:
         running = f", running {', '.join(sorted(jobs.handlers.types))}" if worker else ""
-        print(f"gnj {__version__} serves {url}/graphql, database {shown_database(jobs)}{running}", flush=True)
+        print(
+            f"gnj {__version__} serves {url}/graphql, database {shown_database(jobs)}{running}\n"
+            f"REST below {url}/queues, described at {url}/reference",
+            flush=True,
+        )
+        # What was made until now lives as long as the server does: to go through it takes the collector 50 ms each time, in
+        # which nobody is answered.
+        gc.collect()
+        gc.freeze()
 
     server = Server(
         jobs.asgi_app(),

@@ -126,6 +126,11 @@ def _camel(name: str) -> str:
     return head + "".join(part.capitalize() for part in rest)
 
 
+def minute(moment: datetime) -> str:
+    """A moment in UTC, to the minute."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
 def duration(seconds: float) -> str:
     """How long something lasts, to its greatest unit: 40s, 12m, 5h, 3d."""
     seconds = max(0.0, seconds)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gnj.cli.output import CommandError
+from gnj.cli.output import CommandError, Ended
 
 if TYPE_CHECKING:
     from gnj.app import GNJ
@@ -61,6 +61,8 @@ def _find(name: str) -> object:
         where = f" (looked in {here} and in Python's own path)"
         hint = f"; did you mean {module_name[:-3]}:{path}?" if module_name.endswith(".py") else ""
         raise CommandError(f"there is no module {error.name}{where}{hint}") from error
+    except Ended:
+        raise
     except (Exception, SystemExit) as error:
         raise CommandError(f"{module_name} cannot be imported: {type(error).__name__}: {error}") from error
     for part in path.split("."):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from gnj.cli.options import Database
+from gnj.cli.options import Database, as_id
 from gnj.cli.output import CommandError, printable
-from gnj.cli.show import Cell, is_terminal, iso, print_json, print_table
+from gnj.cli.show import Cell, is_terminal, iso, minute, print_json, print_table
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.model import Token
 from gnj.queue.tokens import SCOPES
@@ -98,9 +98,9 @@ def revoke(
 
     with opened(database) as jobs:
         names = {token.name for token in jobs.tokens()}
-        by_id = which not in names and which.isdecimal() and which.isascii() and len(which) < 19
+        id = None if which in names else as_id(which)
         try:
-            token = jobs.revoke_token(int(which) if by_id else which)
+            token = jobs.revoke_token(which if id is None else id)
         except (NotFound, InvalidInput) as error:
             raise CommandError(str(error), exit_code=1) from error
     print(printable(f"{token.name} (id {token.id}) is revoked"))
@@ -126,21 +126,17 @@ def _told(token: Token) -> dict[str, Any]:
 
 
 def _row(token: Token, present: datetime) -> list[Cell]:
-    expires: Cell = "" if token.expires_at is None else _minute(token.expires_at)
+    expires: Cell = "" if token.expires_at is None else minute(token.expires_at)
     if token.expires_at is not None and token.expires_at <= present:
         expires = ("expired", "red")
     scopes = token.scopes if isinstance(token.scopes, list) else []
-    used = "" if token.last_used_at is None else _minute(token.last_used_at)
+    used = "" if token.last_used_at is None else minute(token.last_used_at)
     return [
         str(token.id),
         token.name,
         " ".join(map(str, scopes)),
         token.tenant,
-        _minute(token.created_at),
+        minute(token.created_at),
         expires,
         used,
     ]
-
-
-def _minute(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")

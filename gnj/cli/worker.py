@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,7 +109,6 @@ def worker(
 def _remote(url: str, handlers: Handlers, types: Sequence[str], **options: Any) -> Worker:
     from gnj.worker.remote import RemoteWorker
 
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every request
     try:
         return RemoteWorker(url, token=os.environ.get("GNJ_TOKEN"), handlers=handlers, types=types, **options)
     except (GnjError, ImportError) as error:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, NoReturn, TypeGuard
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn, TypeGuard, cast
 
 from graphql import (
     ExecutionResult,
@@ -45,18 +45,24 @@ from gnj.graphql.errors import (
     wording,
 )
 from gnj.graphql.items import check_items
+from gnj.graphql.plans import Plan, Planner, Replay
 from gnj.graphql.rules import Operation, Rules, check_rows, operations
 from gnj.queue import deadline
 from gnj.queue.errors import SchemaError
+from gnj.queue.later import Later
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Document:
     """A document that is valid for the schema and within the limits."""
 
     node: DocumentNode
     operations: Mapping[str | None, Operation]
     """By name; None names an operation without one."""
+    executed: bool = False
+    """Whether it was before."""
+    plans: dict[str | None, Plan | None] = field(default_factory=dict)
+    """How those are executed that came after it was; None: by graphql-core."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +126,7 @@ class Engine:
         self._closed = replace(self._open, introspection=False)
         self._introspects = introspects
         self.limits = limits = self._open.limits
+        self._planner = Planner(schema)
         self._cache: DocumentCache[Document] = DocumentCache(limits.cached_documents, limits.cached_bytes)
 
     @property
@@ -130,7 +137,8 @@ class Engine:
     def document(self, query: str) -> Document | Outcome:
         """The document of this text, from the cache if it was seen before; an Outcome says why it is refused."""
         rules = self.rules  # once: what was checked by one set must not be kept as if by the other
-        document = self._cache.get(query, rules)
+        key = rules.introspection  # which is all that the two sets of this engine differ in
+        document = self._cache.get(query, key)
         if document is not None:
             return document
         limits = rules.limits
@@ -153,7 +161,7 @@ class Engine:
         if errors:
             return Outcome({"errors": request_errors(errors, Stage.VALIDATE, limits)}, Stage.VALIDATE)
         document = Document(node, found)
-        self._cache.put(query, rules, document, weight(query, node.token_count or 0))
+        self._cache.put(query, key, document, weight(query, node.token_count or 0))
         return document
 
     def execute(
@@ -171,6 +179,20 @@ class Engine:
         given to every resolver as `info.context`. `queries_only`: refuse mutations (for GET). Subscriptions are refused;
         see `subscribe`.
         """
+        begun = self.begin(query, variables, operation_name, context, queries_only=queries_only, later=False)
+        return cast("Outcome", begun)
+
+    def begin(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        operation_name: str | None = None,
+        context: Any = None,
+        *,
+        queries_only: bool = False,
+        later: bool = True,
+    ) -> Outcome | Later[Outcome]:
+        """As `execute`, for who can go on with other work meanwhile; without `later`, nothing else."""
         found = self._found(query, operation_name)
         if isinstance(found, Outcome):
             return found
@@ -181,8 +203,36 @@ class Engine:
             return _refused(Stage.OPERATION, message)
         if queries_only and kind is not OperationType.QUERY:
             return _refused(Stage.METHOD, f"GET runs queries only: send the {kind.value} with POST.")
-        executor = self._executor(document, operation, dict(variables or {}), operation_name, context)
-        return executor if isinstance(executor, Outcome) else self._executed(executor)
+        values = dict(variables or {})
+        if (over := self._over(operation, values)) is not None:
+            return over
+        limits = self.limits
+
+        def ended(ran: dict[str, Any] | Replay | None) -> Outcome:
+            if isinstance(ran, dict):
+                return Outcome({"data": ran}, Stage.EXECUTE)
+            executor = self._executor(document, operation, values, operation_name, context, replay=ran)
+            return executor if isinstance(executor, Outcome) else self._executed(executor)
+
+        def ended_later(get: Callable[[], dict[str, Any] | Replay]) -> Outcome:
+            with deadline.instead(limit):
+                return ended(get())
+
+        with deadline.within(limits.operation_seconds, limits.statement_seconds) as limit:
+            plan = self._plan(document, operation)
+            coerced = None if plan is None else plan.coerced(values)
+            ran = None if plan is None or coerced is None else plan.run(coerced, context, later=later)
+            return ran.then(ended_later) if isinstance(ran, Later) else ended(ran)
+
+    def _plan(self, document: Document, operation: Operation) -> Plan | None:
+        node, plans = operation.node, document.plans
+        name = node.name.value if node.name else None
+        if name not in plans:
+            if not document.executed:  # with its values in the text, it will hardly come again
+                document.executed = True
+                return None
+            plans[name] = self._planner.plan(document.node, node)
+        return plans[name]
 
     def subscribes(self, query: str, operation_name: str | None = None) -> bool:
         """Whether the operation is a subscription; False also for one that is refused: `execute` says why."""
@@ -204,12 +254,14 @@ class Engine:
         if operation.node.operation is not OperationType.SUBSCRIPTION:
             return _refused(Stage.OPERATION, "The operation is no subscription.")
         values = dict(variables or {})
+        if (over := self._over(operation, values)) is not None:
+            return over
         executor = self._executor(document, operation, values, operation_name, context)
         if isinstance(executor, Outcome):
             return executor
         source = create_source_event_stream(executor)
         if isinstance(source, ExecutionResult):
-            return Outcome({"errors": field_errors(source.errors or [], self.rules.limits)}, Stage.EXECUTE)
+            return Outcome({"errors": field_errors(source.errors or [], self.limits)}, Stage.EXECUTE)
         field = _first_field(document.node, operation.node.selection_set)
         return Subscription(field, query, operation_name, values, source, document, operation)
 
@@ -239,9 +291,20 @@ class Engine:
             return _refused(Stage.OPERATION, "Must provide an operation.")
         operation = found.get(name)
         if operation is None:
-            message = wording(f'Unknown operation named "{name[: self.rules.limits.echo]}".', self.rules.limits.echo)
+            message = wording(f'Unknown operation named "{name[: self.limits.echo]}".', self.limits.echo)
             return _refused(Stage.OPERATION, message)
         return operation
+
+    def _over(self, operation: Operation, variables: dict[str, Any]) -> Outcome | None:
+        limits = self.limits
+        try:
+            if operation.rows.sized:
+                check_rows(operation, variables, limits)
+            if variables:
+                check_items(self.schema, operation.node, variables, limits)
+        except GraphQLError as error:
+            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+        return None
 
     def _executor(
         self,
@@ -251,14 +314,8 @@ class Engine:
         operation_name: str | None,
         context: Any,
         root: Any = None,
+        replay: Replay | None = None,
     ) -> Executor[Any] | Outcome:
-        limits = self.rules.limits
-        try:
-            if operation.rows.sized:
-                check_rows(operation, variables, limits)
-            check_items(self.schema, operation.node, variables, limits)
-        except GraphQLError as error:
-            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
         hide = not self.rules.introspection
         # Not execute(): its executor prepares for @defer and @stream, 10 % of the time of a small mutation.
         executor = Executor.build(
@@ -268,6 +325,7 @@ class Engine:
             context_value=context,
             raw_variable_values=variables,
             operation_name=operation_name,
+            middleware=None if replay is None else (replay,),
             is_awaitable=_refuse_awaitable,
             is_async_iterable=_not_async_iterable,
             hide_suggestions=hide,
@@ -277,7 +335,7 @@ class Engine:
         return executor
 
     def _executed(self, executor: Executor[Any]) -> Outcome:
-        limits = self.rules.limits
+        limits = self.limits
         with deadline.within(limits.operation_seconds, limits.statement_seconds):
             result = executor.execute_operation()
         if not isinstance(result, ExecutionResult):
@@ -300,7 +358,7 @@ class Engine:
         *,
         hide_suggestions: bool,
     ) -> Outcome:
-        limits = self.rules.limits
+        limits = self.limits
         try:
             bodies = variable_errors(self.schema, operation.node, variables, limits, hide_suggestions=hide_suggestions)
         except RecursionError:

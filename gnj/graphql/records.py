@@ -15,6 +15,7 @@ from graphql import GraphQLField, GraphQLObjectType, GraphQLResolveInfo, GraphQL
 
 from gnj.graphql.associations import Loads, Many, One, Source
 from gnj.graphql.limits import DEFAULTS, Limits
+from gnj.graphql.plans import Reads
 from gnj.queue import lists
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Attribute, Kind, Record, RecordT, by_wire
@@ -138,7 +139,9 @@ class Catalog:
         """What resolves the types of `type_defs`."""
         result: list[SchemaBindable] = []
         for shape in self.shapes.values():
-            resolvers = {name: _attribute_resolver(a) for name, a in shape.attributes().items()}
+            resolvers: dict[str, Resolver] = {
+                name: Reads(a.name, text=a.enum is not None) for name, a in shape.attributes().items()
+            }
             resolvers |= {a.name: self._association_resolver(a) for a in shape.associations}
             result.append(Resolvers(shape.name, resolvers))
             if shape.has_input:
@@ -245,18 +248,6 @@ def _select(
 
 def _by_id(id: int | None) -> Mapping[str, int]:
     return {} if id is None else {"id": id}
-
-
-def _attribute_resolver(attribute: Attribute) -> Resolver:
-    name = attribute.name
-    if attribute.enum is None:
-        return lambda row, _info: getattr(row, name)
-
-    def status(row: Record, _info: GraphQLResolveInfo[Any]) -> str | None:
-        value = getattr(row, name)
-        return None if value is None else str(value)
-
-    return status
 
 
 def _without(names: Collection[str]) -> Callable[[dict[str, Any]], dict[str, Any]]:

@@ -14,6 +14,8 @@ from gnj.queue.storage import Changes, Select, Settlement
 from gnj.queue.unit import Unit
 from gnj.queue.where import And, Compare, Condition, Not, Or, equal, matches
 
+CLAIMED = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
+"""What a claim writes, besides the attempt, the lease and who claims."""
 CANDIDATES = 20
 """Jobs looked up at once for a choice: those before the first free one have been claimed by others meanwhile."""
 
@@ -29,10 +31,10 @@ def claim(
     policies: Mapping[str, Policy],
 ) -> list[Job]:
     """At most `limit` jobs of `types`, claimed; see `Rows.claim`. `who` are the attributes that name the claimer."""
-    changes = {**JOB_MOVES["claim"].changes(JobStatus.QUEUED), **who}
+    changes = {**CLAIMED, **who}
     while True:
         found = unit.tx.claim(types, limit, lease=lease, changes=changes, tenants=tenants)
-        claimed = _readable(unit, fill(unit, found, policies))
+        claimed = readable(unit, fill(unit, found, policies))
         if claimed or not found:
             break
     for job in claimed:
@@ -80,19 +82,19 @@ def choose(
             changes = {**JOB_MOVES["claim"].changes(job.status), **who, "attempt": job.attempt + 1}
             changes |= {"lease": lease, "lease_expires_at": After(lease)}
             (claimed,) = unit.tx.settle([Settlement(job.id, job.attempt, {JobStatus.QUEUED}, changes)])
-            for each in _readable(unit, fill(unit, [claimed] if claimed else [], policies)):
+            for each in readable(unit, fill(unit, [claimed] if claimed else [], policies)):
                 unit.tell("started", each, JobStatus.QUEUED)
                 return each
 
 
-def _readable(unit: Unit, claimed: Sequence[Job]) -> list[Job]:
+def readable(unit: Unit, claimed: Sequence[Job]) -> list[Job]:
     """Fails those of the claimed jobs that cannot be read, for good, so that they do not stop the queue; the others."""
-    readable = []
+    good = []
     for job in claimed:
         if not (names := jobs.unreadable(job)):
-            readable.append(job)
+            good.append(job)
             continue
         error = f"UNREADABLE: what is stored as the {' and the '.join(names)} of the job is not JSON"
         values = {"status": JobStatus.FAILED, "output": {"error": error}}
         jobs.update(unit, None, jobs.Update(id=job.id, values=values, attempt=job.attempt))
-    return readable
+    return good

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Final
 
 Clock = Callable[[], datetime]
 """Gives the present time, aware UTC, whole milliseconds."""
@@ -33,6 +34,24 @@ def milliseconds(moment: datetime) -> datetime:
     """`moment` in UTC, cut to whole milliseconds: the precision every storage keeps (data.md, Times)."""
     moment = moment.astimezone(UTC)
     return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def to_number(moment: datetime) -> int:
+    """A moment as milliseconds since 1970, which is how the queue contract tells times."""
+    return round(moment.timestamp() * 1000)
+
+
+def of_number(number: int) -> datetime:
+    """The moment so many milliseconds after the beginning of 1970."""
+    return _EPOCH + timedelta(milliseconds=number)
+
+
+def period_start(number: int, seconds: int) -> datetime:
+    """When the period of so many seconds begins that has this number since 1970 (`storage.Bucket`)."""
+    return _EPOCH + timedelta(seconds=number * seconds)
+
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def system_clock() -> datetime:

@@ -6,10 +6,10 @@ to a second parent as well stands in the way, since that one would wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, Final
 
-from gnj.queue import jobs, pipelines
+from gnj.queue import holds, jobs, pipelines
 from gnj.queue.clock import NOW
 from gnj.queue.errors import IllegalTransition, NotFound
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, RecordT, Step, wire_table
@@ -20,13 +20,32 @@ from gnj.queue.where import And, Condition, Not, equal
 
 _PAGE = 100
 """Members that are deleted at once where each is told of: their rows are read whole."""
-_UNCLAIMED = frozenset(JobStatus) - JOB_CLAIMED
+UNCLAIMED: Final = frozenset(JobStatus) - JOB_CLAIMED
+"""Statuses in which nobody is working on a job."""
+ALONE: Final = equal(Job, batch_id=None, pipeline_id=None)
+"""What jobs meet that belong to nothing (`Job.is_member`)."""
 
 
 def delete(unit: Unit, kind: type[RecordT], tenant: str | None, id: int) -> RecordT:
     """Deletes a row; the row as it then is. Raises `NotFound`, or `IllegalTransition` where something of it runs."""
     found: RecordT = _DELETE[kind](unit, tenant, id)
     return found
+
+
+def delete_jobs(unit: Unit, which: Condition, frm: Collection[JobStatus] = UNCLAIMED) -> int:
+    """Deletes the jobs that meet a condition and have a status in `frm`; how many. What they belong to is not looked at."""
+    if not unit.hooks.wanted(unit.tx, "deleted"):
+        return unit.tx.move_all(Job, which, frm, {"deleted_at": NOW})
+    deleted = 0
+    left = And((which, equal(Job, status=frm)))
+    while page := unit.tx.find(Job, Select(left, limit=_PAGE)):
+        gone = unit.tx.move(Job, [job.id for job in page], frm, {"deleted_at": NOW})
+        for job in gone:
+            unit.tell("deleted", job, job.status)
+        deleted += len(gone)
+        if len(gone) < len(page):
+            break  # one of them was claimed meanwhile
+    return deleted
 
 
 def _job(unit: Unit, tenant: str | None, id: int) -> Job:
@@ -87,11 +106,6 @@ def _step(unit: Unit, tenant: str | None, id: int) -> Step:
     return gone
 
 
-def _hold(unit: Unit, tenant: str | None, id: int) -> Hold:
-    unit.ready = True
-    return _plain(Hold)(unit, tenant, id)
-
-
 def _plain(kind: type[RecordT]) -> Callable[[Unit, str | None, int], RecordT]:
     def delete_plain(unit: Unit, tenant: str | None, id: int) -> RecordT:
         _existing(unit, kind, tenant, id, lock=True)
@@ -106,7 +120,7 @@ _DELETE: dict[type[Record], Callable[[Unit, str | None, int], Any]] = {
     Batch: _batch,
     Pipeline: _pipeline,
     Step: _step,
-    Hold: _hold,
+    Hold: holds.remove,
     Monitoring: _plain(Monitoring),
 }
 
@@ -125,15 +139,6 @@ def _members(unit: Unit, members: Condition, others: Condition, parent: str) -> 
     """
     if shared := unit.tx.find(Job, Select(And((members, others)), limit=1)):
         raise IllegalTransition(f"job {shared[0].id} belongs to another batch or pipeline as well: take it out first")
-    if unit.hooks.wanted(unit.tx, "deleted"):
-        waiting = And((members, equal(Job, status=_UNCLAIMED)))
-        while page := unit.tx.find(Job, Select(waiting, limit=_PAGE)):
-            gone = unit.tx.move(Job, [job.id for job in page], _UNCLAIMED, {"deleted_at": NOW})
-            for job in gone:
-                unit.tell("deleted", job, job.status)
-            if len(gone) < len(page):
-                break  # one of them was claimed meanwhile, and is found below
-    else:
-        unit.tx.move_all(Job, members, _UNCLAIMED, {"deleted_at": NOW})
+    delete_jobs(unit, members)
     if unit.tx.exists(Job, members):
         raise IllegalTransition(f"a job of the {parent} is being processed: cancel it first, or wait for its end")

@@ -159,3 +159,15 @@ class Snooze(Exception):
     def __init__(self, delay: float | timedelta = 0.0) -> None:
         super().__init__(f"come back in {delay}")
         self.delay = delay
+
+
+class Failed(Exception):
+    """Raised by a handler whose try has failed, for a reason that is told as it stands, without the name of an error.
+
+    Args:
+        reason: What the job's output tells: `{"error": reason}`.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -6,15 +6,29 @@ canonical and complete enough to store. The order of the checks is: known, writa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, TypeAlias, cast
 
+from gnj.queue import cron, zones
 from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import Attribute, Batch, Hold, Job, Monitoring, Pipeline, Record, Step, attributes, wire_table
+from gnj.queue.model import (
+    Attribute,
+    Batch,
+    Hold,
+    Job,
+    Monitoring,
+    Pipeline,
+    Record,
+    Schedule,
+    Step,
+    attributes,
+    wire_table,
+)
 from gnj.queue.retry import Backoff, from_wire
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.values import (
@@ -61,7 +75,12 @@ def _status(statuses: type[StrEnum]) -> Check:
 
 
 def _int(low: int, high: int = MAX_INT32) -> Check:
-    return lambda value, what: check_int(value, what, low=low, high=high)
+    def check(value: Any, what: str) -> int:
+        if type(value) is int and low <= value <= high:
+            return value
+        return check_int(value, what, low=low, high=high)
+
+    return check
 
 
 def _name(value: Any, what: str) -> str:
@@ -84,10 +103,13 @@ def _backoff(value: Any, _what: str) -> Any:
     return (value if isinstance(value, Backoff) else from_wire(value)).to_wire()
 
 
-def _on_lost(value: Any, what: str) -> str:
-    if value not in ON_LOST:
-        raise InvalidInput(f"{what} must be one of {', '.join(ON_LOST)}, not {shown(value)}")
-    return str(value)
+def _one_of(*words: str) -> Check:
+    def check(value: Any, what: str) -> str:
+        if value not in words:
+            raise InvalidInput(f"{what} must be one of {', '.join(words)}, not {shown(value)}")
+        return str(value)
+
+    return check
 
 
 def _timeout(value: Any, what: str) -> float:
@@ -110,7 +132,7 @@ _JOB: Mapping[str, Check] = {
     "max_stalled": _int(1),
     "backoff": _backoff,
     "timeout": _timeout,
-    "on_lost": _on_lost,
+    "on_lost": _one_of(*ON_LOST),
     "worker_id": check_word,
     "worker_type": check_word,
     "retry_of": _id,
@@ -144,10 +166,30 @@ _STEP: Mapping[str, Check] = {
     "created_at": check_time,
 }
 _HOLD: Mapping[str, Check] = {"type": check_word, "created_at": check_time}
+_SCHEDULE: Mapping[str, Check] = {
+    "name": check_word,
+    "cron": lambda value, what: cron.parse(value, what).text,
+    "time_zone": lambda value, what: zones.zone(value, what).key,
+    "every_ms": _int(1, 10 * 366 * 86_400_000),
+    "missed": _one_of("newest", "all", "none"),
+    "may_overlap": check_bool,
+    "paused": check_bool,
+    "begins_at": check_time,
+    "ends_at": check_time,
+    "max_runs": _int(1),
+}
 _MONITORING: Mapping[str, Check] = {"worker_id": check_word, "worker_type": check_word, "worker_status": check_word}
 
 _CHECKS: Final[Mapping[type[Record], Mapping[str, Check]]] = MappingProxyType(
-    {Job: _JOB, Batch: _BATCH, Pipeline: _PIPELINE, Step: _STEP, Hold: _HOLD, Monitoring: _MONITORING}
+    {
+        Job: _JOB,
+        Batch: _BATCH,
+        Pipeline: _PIPELINE,
+        Step: _STEP,
+        Hold: _HOLD,
+        Schedule: _SCHEDULE,
+        Monitoring: _MONITORING,
+    }
 )
 # Taken by a create or an update and without effect, as in the original (section 3): a client may echo whole rows.
 _IGNORED: Final = frozenset({"updated_at", "deleted_at"})
@@ -158,7 +200,9 @@ def created(record: type[Record], values: Mapping[str, Any], spell: Spell = pyth
     """`values` for a new row, checked; an `id` is refused. Raises `InvalidInput`, naming the attribute."""
     if values.get("id") is not None:
         raise InvalidInput(f"{wire_table(record)}.id cannot be given: the database makes it")
-    return _checked(record, {k: v for k, v in values.items() if k != "id"}, spell, create=True)
+    return _checked(
+        record, {k: v for k, v in values.items() if k != "id"} if "id" in values else values, spell, create=True
+    )
 
 
 def updated(record: type[Record], values: Mapping[str, Any], spell: Spell = python_name) -> dict[str, Any]:
@@ -166,22 +210,38 @@ def updated(record: type[Record], values: Mapping[str, Any], spell: Spell = pyth
     return _checked(record, values, spell, create=False)
 
 
+def check_of(record: type[Record], name: str) -> tuple[Check, str]:
+    """How a value of an attribute that may be written is checked, and what it is called in Python."""
+    check, what, _ = _rules(cast("Hashable", record), python_name)[name]
+    assert check is not None  # noqa: S101 - tells the type checker
+    return check, what
+
+
 def _checked(record: type[Record], values: Mapping[str, Any], spell: Spell, *, create: bool) -> dict[str, Any]:
-    checks, known = _CHECKS[record], attributes(record)
+    rules = _rules(cast("Hashable", record), spell)
     result: dict[str, Any] = {}
     for name, value in values.items():
         if name in _IGNORED or (not create and name in _CREATE_ONLY):
             continue
-        attribute, check = known.get(name), checks.get(name)
-        if attribute is None:
+        if name not in rules:
             raise InvalidInput(f"{wire_table(record)} has no attribute {shown(name)}")
-        what = f"{wire_table(record)}.{spell(attribute)}"
+        check, what, nullable = rules[name]
         if check is None:
             raise InvalidInput(f"{what} cannot be set")
         if value is not None:
             result[name] = check(value, what)
-        elif attribute.nullable:
+        elif nullable:
             result[name] = None
         elif not (create and name == "created_at"):
             raise InvalidInput(f"notNull Violation: {what} cannot be null")
     return result
+
+
+@lru_cache(maxsize=64)
+def _rules(record: Any, spell: Spell) -> Mapping[str, tuple[Check | None, str, bool]]:
+    """For each attribute: its check (None: it cannot be set), what it is called, and whether it may be null."""
+    checks, table = _CHECKS[record], wire_table(record)
+    return {
+        name: (checks.get(name), f"{table}.{spell(attribute)}", attribute.nullable)
+        for name, attribute in attributes(record).items()
+    }

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields as dataclass_fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from gnj.queue import fields, jobs
 from gnj.queue.errors import InvalidInput
@@ -52,6 +53,16 @@ def new_values(new: object, owner: str | None = None) -> dict[str, Any]:
         raise InvalidInput(f"a job to enqueue must be a NewJob, not {shown(new)}")
     if owner is not None and new.tenant not in ("", owner):
         raise InvalidInput(f"a job of tenant {shown(new.tenant)} cannot be a member of what belongs to {shown(owner)}")
-    values = {f.name: getattr(new, f.name) for f in dataclass_fields(NewJob) if f.name not in ("tenant", "lifo")}
-    given = with_type(fields.created(Job, {name: value for name, value in values.items() if value is not None}))
+    given = {}
+    for (name, check, what), value in zip(_NEW_JOB, _values_of(new), strict=True):
+        if value is not None:
+            given[name] = check(value, what)
+    with_type(given)
     return {**given, "position": jobs.FIRST} if check_bool(new.lifo, "lifo") else given
+
+
+_NEW_JOB: Final = tuple(
+    (f.name, *fields.check_of(Job, f.name)) for f in dataclass_fields(NewJob) if f.name not in ("tenant", "lifo")
+)
+"""The attributes of a `NewJob` that are a job's, how each is checked, and what it is called."""
+_values_of: Final = attrgetter(*(name for name, *_ in _NEW_JOB))

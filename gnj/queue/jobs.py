@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gnj.queue import events, pipelines, progress
+from gnj.queue import events, holds, pipelines, progress, tries
 from gnj.queue.clock import NOW, After
 from gnj.queue.errors import (
     CancelPending,
@@ -21,6 +21,7 @@ from gnj.queue.errors import (
     LeaseLost,
 )
 from gnj.queue.model import Job, JobAttempt, json_names
+from gnj.queue.naming import OWN
 from gnj.queue.pipelines import Parents
 from gnj.queue.retry import from_wire
 from gnj.queue.states import (
@@ -40,11 +41,14 @@ from gnj.queue.states import (
 )
 from gnj.queue.storage import Select, Settlement
 from gnj.queue.unit import Unit
-from gnj.queue.values import Json, Unreadable, clean_text, same_json
+from gnj.queue.values import Json, Unreadable, same_json
 from gnj.queue.where import equal
 
 FIRST = -1
 """The position with which a job is created that is to come before all of its priority (lifo)."""
+SUCCEEDED = JOB_MOVES["succeed"].changes(JobStatus.PROCESSING)
+"""What the success of a claim writes, besides an output."""
+_CANCELS = tuple({"status": status} for status in (JobStatus.CANCEL_REQUESTED, JobStatus.CANCELLED))
 _PARENTS = ("batch_id", "pipeline_id")
 _UNTIL_ENDED = ("type", *_PARENTS)
 
@@ -59,6 +63,7 @@ class Update:
         attempt: With it the change is fenced: it applies only while that claim holds the job.
         merge: Lay the progress over the stored one instead of replacing it. Workers of gnj do, who learn of a
             requested cancellation from their heartbeats: the two-call rule is not for them.
+        replace: Replace the progress, likewise without the two-call rule.
         error: What the history of attempts keeps of a failure, such as a traceback; the output's error unless given.
     """
 
@@ -66,6 +71,7 @@ class Update:
     values: Mapping[str, Any] = field(hash=False)
     attempt: int | None = None
     merge: bool = False
+    replace: bool = False
     error: str | None = None
 
 
@@ -74,6 +80,11 @@ def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[J
 
     The values are checked (`fields.created`). Raises `InvalidInput` for a batch or pipeline that does not exist.
     """
+    return [job for job, _ in created(unit, tenant, rows)]
+
+
+def created(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[tuple[Job, bool]]:
+    """`create`, and whether each job is new."""
     parents = pipelines.lock(
         unit,
         batch_ids=(row.get("batch_id") for row in rows),
@@ -88,16 +99,19 @@ def create(unit: Unit, tenant: str, rows: Sequence[Mapping[str, Any]]) -> list[J
             unit.ready = unit.ready or job.status is JobStatus.QUEUED
             unit.tell("created", job, None)
             _settle_running_batch(unit, job)
-    return [_joined(unit, parents, job) if new else job for job, new in stored]
+    return [(_joined(unit, parents, job) if new else job, new) for job, new in stored]
 
 
 def update(unit: Unit, tenant: str | None, change: Update) -> Job:
     """Changes a job: plain edits, a legal move of its status, other parents; settles what follows from it.
 
     Raises `JobNotFound`, `LeaseLost`, `IllegalTransition`, `CancelPending`, `Duplicate` or `InvalidInput`; then nothing is
-    changed. The same end told twice by the same claim is a success.
+    changed. The same end told twice by the same claim is a success. What the library makes for itself only its claims change: to
+    set its progress back, or to queue it again, would have done again what a client may not do.
     """
     job, parents = locked(unit, tenant, change.id, change.values, "Could not find the job with the id [{}]")
+    if change.attempt is None and job.type.startswith(OWN) and change.values not in _CANCELS:
+        raise InvalidInput(f"a job of the library's own ({job.type}) can be cancelled by hand, and nothing else")
     wish = change.values.get("status", job.status)
     if change.attempt is not None and (job.attempt != change.attempt or job.status not in JOB_CLAIMED):
         if _told_already(unit, job, change, wish):
@@ -105,7 +119,9 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
         raise LeaseLost
     values = {name: value for name, value in change.values.items() if name != "status"}
     move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, wish)
-    if job.status is JobStatus.CANCEL_REQUESTED and move is None and not change.merge:
+    if move is not None and move.name == "claim":
+        holds.check_unlimited(unit, job.tenant, values.get("type", job.type))
+    if job.status is JobStatus.CANCEL_REQUESTED and move is None and not (change.merge or change.replace):
         if job.cancel_seen:
             raise CancelPending
         values["cancel_seen"] = True
@@ -122,10 +138,11 @@ def succeed_together(unit: Unit, ends: Sequence[tuple[Job, Json]]) -> list[Job |
     batch_ids = {claim.batch_id for claim, _ in ends}
     pipeline_ids = {claim.pipeline_id for claim, _ in ends}
     parents = pipelines.lock(unit, batch_ids=batch_ids, pipeline_ids=pipeline_ids)
-    base = JOB_MOVES["succeed"].changes(JobStatus.PROCESSING)
     done = unit.tx.settle(
         [
-            Settlement(claim.id, claim.attempt, JOB_CLAIMED, base if output is None else {**base, "output": output})
+            Settlement(
+                claim.id, claim.attempt, JOB_CLAIMED, SUCCEEDED if output is None else {**SUCCEEDED, "output": output}
+            )
             for claim, output in ends
         ]
     )
@@ -158,13 +175,56 @@ def release(unit: Unit, tenant: str | None, id: int, attempt: int, delay: float 
     return _apply(unit, parents, job, {}, JOB_MOVES["release"], wait=delay or 0.0)
 
 
-def lose(unit: Unit, lost: Job, changes: Mapping[str, Any], move: Move, error: str, wait: float = 0.0) -> Job | None:
-    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile. Queued again, it may have to wait."""
-    job, parents = locked(unit, None, lost.id)
-    if job.attempt != lost.attempt or job.status not in JOB_CLAIMED:
+def still_held(
+    unit: Unit, tenant: str | None, claims: Sequence[tuple[int, int]], renewed: Sequence[Job | None]
+) -> list[Job | None]:
+    """What was renewed; and of those claims that were not, as somebody else's transaction has the job locked, the job as it is."""
+    left = {id for (id, _), job in zip(claims, renewed, strict=True) if job is None}
+    found = unit.tx.find(Job, Select(equal(Job, id=tuple(left))), tenant=tenant) if left else ()
+    held = {(job.id, job.attempt): job for job in found if job.status in JOB_CLAIMED}
+    return [held.get(claim) if job is None else job for claim, job in zip(claims, renewed, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """What becomes of a claim whose lease has run out."""
+
+    job: Job
+    move: Move
+    error: str
+    changes: Mapping[str, Any] = field(hash=False)
+    """What is written besides."""
+    wait: float
+    """Seconds after which it may be claimed again, if it is queued."""
+
+
+def lose(unit: Unit, loss: Loss) -> Job | None:
+    """Ends a claim whose lease has run out; None if it was renewed or ended meanwhile."""
+    job, parents = locked(unit, None, loss.job.id)
+    if job.attempt != loss.job.attempt or job.status not in JOB_CLAIMED:
         return None
-    done = _apply(unit, parents, job, changes, move, error=error, expired=True, wait=wait)
+    done = _apply(unit, parents, job, loss.changes, loss.move, error=loss.error, expired=True, wait=loss.wait)
     return done if done.status is not job.status else None
+
+
+def lose_together(unit: Unit, losses: Sequence[Loss]) -> int:
+    """`lose` for many jobs without batch and pipeline, with a statement for all that become the same; how many were lost.
+
+    Nothing happens to those that were renewed or ended meanwhile, that somebody else is at, or that have parents by now.
+    """
+    settlements = []
+    for loss in losses:
+        job = loss.job
+        changes = {**loss.changes, **loss.move.changes(job.status)}
+        if loss.wait and changes["status"] is JobStatus.QUEUED:
+            changes["due_at"] = _not_before(unit, job, loss.wait)
+        settlements.append(Settlement(job.id, job.attempt, {job.status}, changes, expired=True, plain=True))
+    done = [(loss, after) for loss, after in zip(losses, unit.tx.settle(settlements), strict=True) if after is not None]
+    tries.remember(unit, [tries.Try(loss.job, loss.move, loss.error) for loss, _ in done])
+    for loss, after in done:
+        unit.tell(events.name_of(loss.move.name, loss.job.status, after.status), after, loss.job.status)
+        unit.ready = unit.ready or after.status is JobStatus.QUEUED
+    return len(done)
 
 
 def recover(unit: Unit, tenant: str | None, id: int) -> Job:
@@ -174,9 +234,39 @@ def recover(unit: Unit, tenant: str | None, id: int) -> Job:
         raise IllegalTransition("The job must be recoverable")
     if job.status is not JobStatus.FAILED:
         raise IllegalTransition("The job must be failed")
+    _check_not_replaced(unit, job)
+    return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, JOB_MOVES["recover"]))
+
+
+def requeue(unit: Unit, tenant: str | None, id: int) -> Job:
+    """Queues a failed or cancelled job again, for at least one more try; reopens its step, batch and pipeline."""
+    job, parents = locked(unit, tenant, id)
+    move = JOB_MOVES["requeue"]
+    if job.status not in move.to:
+        raise IllegalTransition("The job must be failed or cancelled")
+    _check_not_replaced(unit, job)
+    return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, move))
+
+
+def requeue_together(unit: Unit, ended: Sequence[Job]) -> list[Job | None]:
+    """`requeue` for many jobs that have neither batch nor pipeline and were not retried, in few statements.
+
+    None, and nothing done, for each that has changed meanwhile or that somebody else is at.
+    """
+    move = JOB_MOVES["requeue"]
+    done = unit.tx.settle(
+        [Settlement(job.id, job.attempt, {job.status}, move.changes(job.status), plain=True) for job in ended]
+    )
+    for job, after in zip(ended, done, strict=True):
+        if after is not None:
+            unit.tell(events.name_of(move.name, job.status, after.status), after, job.status)
+            unit.ready = True
+    return done
+
+
+def _check_not_replaced(unit: Unit, job: Job) -> None:
     if job.replaced_by is not None and unit.tx.get(Job, job.replaced_by) is not None:
         raise IllegalTransition(f"The job was retried: job {job.replaced_by} has taken its place")
-    return pipelines.reopen(unit, parents, _apply(unit, parents, job, {}, JOB_MOVES["recover"]))
 
 
 _COPIED = (
@@ -359,17 +449,7 @@ def _remember(unit: Unit, job: Job, output: Json, move: Move, error: str | None)
     if error is None:
         told = output.get("error", output) if isinstance(output, dict) else output
         error = told if isinstance(told, str) else None if told is None else str(told)
-    row = {
-        "tenant": job.tenant,
-        "job_id": job.id,
-        "attempt": job.attempt,
-        "outcome": "failed" if move.name == "fail" else "lost",
-        "worker_id": job.worker_id,
-        "started_at": job.started_at,
-        "ended_at": NOW,
-        "error": None if error is None else clean_text(error),
-    }
-    unit.tx.insert(JobAttempt, [row])
+    tries.remember(unit, [tries.Try(job, move, error)])
 
 
 def _check_parents(parents: Parents, tenant: str, values: Mapping[str, Any]) -> None:

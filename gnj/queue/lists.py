@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import BELONGS, Kind, Record, attributes, by_wire, wire_table
+from gnj.queue.holds import HELD
+from gnj.queue.model import BELONGS, Hold, Kind, Record, attributes, by_wire, wire_table
 from gnj.queue.values import check_int, shown
 from gnj.queue.where import EVERYTHING, And, Condition, Where, parse
 
@@ -20,7 +21,12 @@ MAX_ORDER = 3
 def condition(record: type[Record], where: Where | Mapping[str, Any] | None, equals: Mapping[str, Any]) -> Condition:
     """The condition of a filter together with that of keyword values."""
     parts = [parse(record, w) for w in (where, Where(**equals) if equals else None) if w is not None]
-    return parts[0] if len(parts) == 1 else And(tuple(parts)) if parts else EVERYTHING
+    return visible(record, parts[0] if len(parts) == 1 else And(tuple(parts)) if parts else EVERYTHING)
+
+
+def visible(record: type[Record], where: Condition) -> Condition:
+    """`where`, for what is to be seen: of holds those of people, not what keeps claims away from types that have limits."""
+    return And((where, HELD)) if record is Hold else where
 
 
 def limit(value: int | None, *, default: int = DEFAULT_LIMIT, high: int = MAX_LIMIT) -> int:

@@ -16,6 +16,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Annotated, Any, Self, TypeAlias, TypeVar
 
+from gnj.queue.making import quick
 from gnj.queue.retry import Backoff
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.values import Json
@@ -139,6 +140,11 @@ class Job(Record):
     replaced_by: Annotated[int | None, Column("replaced_by_job_id", wire="", kind=Kind.ID)] = None
     """The job that a retry made to take this one's place."""
 
+    @property
+    def is_member(self) -> bool:
+        """Whether it belongs to a batch or a pipeline."""
+        return self.batch_id is not None or self.pipeline_id is not None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobAttempt(Record):
@@ -186,10 +192,149 @@ class Step(Record):
 class Hold(Record):
     """A type no job of which is handed out; the type "all" stands for every type.
 
-    A hold of the tenant "" holds every tenant's jobs: it is the host's own.
+    A hold of the tenant "" holds every tenant's jobs: it is the host's own. The row of a type that has limits is there too, for
+    claims are to pass it by: those of such a type are made elsewhere.
     """
 
     type: str | None = None
+    limited: Annotated[bool, HIDDEN] = False
+    """Whether there are limits for the type."""
+    held: Annotated[bool, HIDDEN] = True
+    """Whether somebody holds it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimit(Record):
+    """How many jobs of a type may start in a while, and run at once; an attribute that is null limits nothing.
+
+    A limit of the tenant "" is the host's own: it counts the jobs of all tenants together.
+    """
+
+    type: str
+    rate_max: Annotated[int | None, _ID] = None
+    """Starts in any `rate_ms` milliseconds; both are null or none is, here as below."""
+    rate_ms: Annotated[int | None, _ID] = None
+    concurrency: Annotated[int | None, _ID] = None
+    """Jobs that run at once."""
+    key_rate_max: Annotated[int | None, _ID] = None
+    """The same for the jobs of each limit key."""
+    key_rate_ms: Annotated[int | None, _ID] = None
+    key_concurrency: Annotated[int | None, _ID] = None
+    worker_max: Annotated[int | None, _ID] = None
+    """The rate that the push worker of the type asked for: of the two both hold."""
+    worker_ms: Annotated[int | None, _ID] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permit(Record):
+    """A claim that a limit let through: it counts for as long as that claim holds the job."""
+
+    limit_id: Annotated[int, _ID]
+    key: str = ""
+    """The limit key of the job; "" where it has none."""
+    job_id: Annotated[int, _ID]
+    attempt: Annotated[int, _ID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant(Record):
+    """How many claims a limit let through in one of the short periods its rate is counted by."""
+
+    limit_id: Annotated[int, _ID]
+    key: str = ""
+    """What is counted; see `gnj.queue.counting`."""
+    period: Annotated[int, _ID]
+    """Its end, in milliseconds since 1970."""
+    count: Annotated[int, _ID]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushWorker(Record):
+    """An endpoint that is called for each job of a type."""
+
+    type: str
+    url: str
+    method: str
+    headers: Annotated[Json, HIDDEN] = None
+    """What is sent with each call, by names."""
+    timeout_ms: Annotated[int, _ID]
+    options: Json = None
+    """As they were registered: concurrency, limiter and so on."""
+    secret: Annotated[str, HIDDEN] = field(repr=False)
+    """What calls are signed with."""
+    version: Annotated[int, _ID] = 1
+    """Grows with every registration."""
+    failed: Annotated[int, _ID] = 0
+    """Deliveries that failed in a row."""
+    disabled_at: datetime | None = None
+    """Since when the endpoint is not called any more, because too many did."""
+    holder: str | None = None
+    """Which server calls it."""
+    held_until: datetime | None = None
+    """Until when nobody else does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLog(Record):
+    """A line that a worker wrote about a job."""
+
+    job_id: Annotated[int, _ID]
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Secret(Record):
+    """What all servers of a database must know alike, such as what they sign with: made by the first that needs it."""
+
+    name: str
+    value: Annotated[str, HIDDEN] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule(Record):
+    """What has a job made again and again (`gnj.queue.schedules`): by a cron expression in a time zone, or at intervals."""
+
+    name: str
+    cron: str | None = None
+    time_zone: str = "UTC"
+    every_ms: Annotated[int | None, Column(wire="every", kind=Kind.ID)] = None
+    """Milliseconds of an interval, in the place of `cron`."""
+    missed: str = "newest"
+    """What becomes of ticks at which nobody looked: `newest`, `all` or `none` of them has a job made."""
+    may_overlap: bool = True
+    """Whether a job is made though the one before has not ended."""
+    job: Json = None
+    """The attributes of the jobs that it makes."""
+    paused: bool = False
+    begins_at: datetime | None = None
+    """No tick is earlier."""
+    ends_at: datetime | None = None
+    """No tick is later."""
+    max_runs: Annotated[int | None, _ID] = None
+    """How many jobs its ticks make, at most."""
+    since: Annotated[datetime, HIDDEN]
+    """Up to when all ticks have been dealt with."""
+    next_at: datetime | None = None
+    """When it is to be looked at: its next tick, or a while after one that failed; None: never, as while it is paused."""
+    last_at: datetime | None = None
+    """The last tick that made a job."""
+    last_job_id: Annotated[int | None, _ID] = None
+    runs: Annotated[int, _ID] = 0
+    """Jobs that its ticks have made."""
+    failures: Annotated[int, _ID] = 0
+    """How often in a row its tick has failed."""
+    error: str | None = None
+    """Why it failed the last time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick(Record):
+    """What became of one tick of a schedule; there is one at most of the same moment."""
+
+    schedule_id: Annotated[int, _ID]
+    tick_at: datetime
+    job_id: Annotated[int | None, _ID] = None
+    """The job that it made; None: the one before had not ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -246,7 +391,25 @@ class Token(Record):
 
 
 RecordType: TypeAlias = (
-    Job | JobAttempt | Batch | Pipeline | Step | Hold | Monitoring | Hook | Announcement | Listener | Token
+    Job
+    | JobAttempt
+    | Batch
+    | Pipeline
+    | Step
+    | Hold
+    | QueueLimit
+    | Permit
+    | Grant
+    | PushWorker
+    | JobLog
+    | Secret
+    | Schedule
+    | Tick
+    | Monitoring
+    | Hook
+    | Announcement
+    | Listener
+    | Token
 )
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -258,6 +421,14 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "pipeline": Pipeline,
         "pipeline_step": Step,
         "hold": Hold,
+        "queue_limit": QueueLimit,
+        "permit": Permit,
+        "grant_count": Grant,
+        "push_worker": PushWorker,
+        "job_log": JobLog,
+        "secret": Secret,
+        "schedule": Schedule,
+        "schedule_tick": Tick,
         "worker_monitoring": Monitoring,
         "hook": Hook,
         "event": Announcement,
@@ -266,6 +437,27 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
     }
 )
 """The records by the name of their table."""
+
+ONE_OF: Mapping[type[Record], tuple[str, ...]] = MappingProxyType(
+    {
+        Hold: ("tenant", "type"),
+        QueueLimit: ("tenant", "type"),
+        PushWorker: ("tenant", "type"),
+        Secret: ("tenant", "name"),
+        Schedule: ("tenant", "name"),
+    }
+)
+"""The attributes of which there is one row at most with the same values, not soft-deleted."""
+
+GO_WITH: Mapping[type[Record], tuple[tuple[type[Record], str], ...]] = MappingProxyType(
+    {
+        Job: ((JobAttempt, "job_id"), (JobLog, "job_id")),
+        Pipeline: ((Step, "pipeline_id"),),
+        Schedule: ((Tick, "schedule_id"),),
+        QueueLimit: ((Permit, "limit_id"), (Grant, "limit_id")),
+    }
+)
+"""What is removed for good together with a row: of which record, and the attribute that has the id of the row."""
 
 BELONGS: Mapping[type[Record], Mapping[str, tuple[str, type[Record]]]] = MappingProxyType(
     {
@@ -277,6 +469,7 @@ BELONGS: Mapping[type[Record], Mapping[str, tuple[str, type[Record]]]] = Mapping
 """What rows belong to: by a name, the attribute that has the other row's id, and the record of that one."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job to be enqueued; what is None takes the default of the handler's registration or of gnj."""
@@ -314,7 +507,12 @@ def wire_table(record: type[Record]) -> str:
     return _WIRE_TABLES.get(record, record.__name__[:1].lower() + record.__name__[1:])
 
 
-_WIRE_TABLES: Mapping[type[Record], str] = {Step: "pipelineStep", Hold: "jobHoldType", Monitoring: "workerMonitoring"}
+_WIRE_TABLES: Mapping[type[Record], str] = {
+    Step: "pipelineStep",
+    Hold: "jobHoldType",
+    Monitoring: "workerMonitoring",
+    Schedule: "recurringJob",
+}
 
 
 def json_names(record: type[Record]) -> tuple[str, ...]:

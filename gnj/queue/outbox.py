@@ -12,8 +12,9 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from gnj.queue.events import EARLY
 from gnj.queue.feed import OF_JOBS, TOPICS, Change
-from gnj.queue.model import Announcement, Job, Listener
+from gnj.queue.model import Announcement, Job
 from gnj.queue.storage import Rows, Select, Storage
 from gnj.queue.where import equal
 
@@ -25,7 +26,6 @@ LARGEST: Final = 5_000
 """Ids and messages in one row at most: some 50 KB."""
 _LOADED: Final = 500
 """Jobs loaded by one statement at most."""
-_FOLLOWERS: Final = Select(equal(Listener, wants=WANTS))
 
 
 class Outbox:
@@ -50,8 +50,8 @@ class Outbox:
             self._process, self._origin, self.listener = os.getpid(), os.urandom(8).hex(), None
         return self._origin
 
-    def wanted(self, tx: Rows, *, joined: bool = False) -> bool:
-        """Whether somebody in another process follows; looked up at most every `FRESH` seconds.
+    def wanted(self, tx: Rows, *, joined: bool = False, early: bool = False) -> bool:
+        """Whether somebody in another process follows; looked up at most every `FRESH` seconds, or `early`: see `EARLY`.
 
         `joined`: in a transaction of the host's, which may see no more than what was committed when it began. That nobody
         follows is then no answer for others.
@@ -59,7 +59,7 @@ class Outbox:
         if not self.shared:
             return False
         now = time.monotonic()
-        if now - self._looked < FRESH:
+        if now - self._looked < (FRESH * EARLY if early else FRESH):
             return self._wanted
         wanted = self._look(tx)
         if wanted or not joined:
@@ -86,8 +86,7 @@ class Outbox:
 
     def _look(self, tx: Rows) -> bool:
         _ = self.origin  # and so, whose listener it is that we have
-        others = [row.expires_at for row in tx.find(Listener, _FOLLOWERS) if row.id != self.listener]
-        return bool(others) and max(others) > tx.now()
+        return tx.listens(WANTS, self.listener)
 
 
 def jobs_of(announcements: Iterable[Announcement]) -> set[int]:

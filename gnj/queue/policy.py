@@ -23,15 +23,23 @@ class Policy:
         backoff: The wait between them.
         timeout: Seconds after which a worker fails a try.
         on_lost: What a lost lease does: requeue, fail or hold.
+        max_stalled: Leases that may be lost.
     """
 
     max_attempts: int | None = None
     backoff: Backoff | None = None
     timeout: float | None = None
     on_lost: str | None = None
+    max_stalled: int | None = None
 
 
 _NAMES = tuple(field.name for field in dataclass_fields(Policy))
+_SILENT = Policy()
+
+
+def silent(policies: Mapping[str, Policy], types: Sequence[str]) -> bool:
+    """Whether nothing is said of jobs of `types`: then nothing is to be filled."""
+    return all(policies.get(type, _SILENT) == _SILENT for type in types)
 
 
 def checked(type: str, asked: Mapping[str, Any], spell: Spell = python_name) -> Policy:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
+from gnj.queue.clock import period_start
 from gnj.queue.events import HOOK
 from gnj.queue.model import HIDDEN, Job, Monitoring, Record, attributes
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Bucket, Rows
-from gnj.queue.where import And, Compare, Condition, Not, equal
+from gnj.queue.where import Compare, Not
 
 DAYS: Final = 30
 HOURS: Final = 360
@@ -61,14 +61,13 @@ def job_ratings(tx: Rows, tenant: str | None) -> list[JobSuccessRating]:
     """The last 30 days, newest first; also those on which nothing ended."""
     now = tx.now()
     today = int(now.timestamp()) // _DAY
-    since = _start(today - DAYS + 1, _DAY)
+    since = period_start(today - DAYS + 1, _DAY)
     ended = (JobStatus.SUCCESSFUL, JobStatus.FAILED)
     hooks = Compare(attributes(Job)["type"], (), "like", f"{HOOK}%")
-    where = And((equal(Job, status=ended), _since(Job, "ended_at", since), Not(hooks)))
-    counts = tx.tally(Job, [Bucket("ended_at", _DAY), "status"], where, tenant=tenant)
+    counts = tx.tally_ended([Bucket("ended_at", _DAY), "status"], since, Not(hooks), tenant=tenant)
     ratings = []
     for place, day in enumerate(range(today, today - DAYS, -1)):
-        start = _start(day, _DAY)
+        start = period_start(day, _DAY)
         good, bad = (counts.get((day, status), 0) for status in ended)
         ratings.append(
             JobSuccessRating(
@@ -88,16 +87,17 @@ def job_ratings(tx: Rows, tenant: str | None) -> list[JobSuccessRating]:
 def worker_ratings(tx: Rows, tenant: str | None) -> list[WorkerSuccessRating]:
     """The hours of the last fifteen days in which workers told of themselves, newest first, at most 360 rows."""
     now = tx.now()
-    since = _start(int(now.timestamp()) // _HOUR - HOURS + 1, _HOUR)
+    since = period_start(int(now.timestamp()) // _HOUR - HOURS + 1, _HOUR)
     by: list[str | Bucket] = [Bucket("created_at", _HOUR), "worker_type", "worker_status"]
-    counts = tx.tally(Monitoring, by, _since(Monitoring, "created_at", since), tenant=tenant)
+    recent = Compare(attributes(Monitoring)["created_at"], (), "gte", since)
+    counts = tx.tally(Monitoring, by, recent, tenant=tenant)
     words: dict[tuple[int, str], dict[str, int]] = {}
     for (hour, kind, status), count in counts.items():
         words.setdefault((hour, kind), {})[status] = count
     newest = sorted(words, key=lambda key: (-key[0], key[1]))[:HOURS]
     ratings = []
     for place, (hour, kind) in enumerate(newest):
-        told, start = words[hour, kind], _start(hour, _HOUR)
+        told, start = words[hour, kind], period_start(hour, _HOUR)
         available, processing, failed, exited = (
             _percent(told.get(word, 0), sum(told.values())) for word in ("AVAILABLE", "PROCESSING", "FAILED", "EXITED")
         )
@@ -117,14 +117,6 @@ def worker_ratings(tx: Rows, tenant: str | None) -> list[WorkerSuccessRating]:
             )
         )
     return ratings
-
-
-def _since(record: type[Record], attribute: str, moment: datetime) -> Condition:
-    return Compare(attributes(record)[attribute], (), "gte", moment)
-
-
-def _start(number: int, seconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=number * seconds)
 
 
 def _percent(part: int, whole: int) -> int:

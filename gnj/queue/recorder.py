@@ -8,6 +8,7 @@ from typing import Any
 from gnj.queue.feed import Change
 from gnj.queue.model import Job, Record, RecordT, attributes
 from gnj.queue.storage import Changes, Rows, Select, Settlement
+from gnj.queue.values import Json
 from gnj.queue.where import And, Compare, Condition, Not, equal
 
 
@@ -85,11 +86,22 @@ class Recorder:
         self._note(settled)
         return settled
 
+    def complete(self, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> list[bool]:
+        """See `Rows.complete`: ends nothing, since the rows would have to be noted. What it does not end is settled."""
+        del frm, changes
+        return [False] * len(ends)
+
     def claim(self, *args: Any, **options: Any) -> list[Job]:
         """See `Rows.claim`."""
         claimed = self._tx.claim(*args, **options)
         self._note(claimed)
         return claimed
+
+    def take(self, ids: Sequence[int], *, lease: float, changes: Changes) -> list[Job]:
+        """See `Rows.take`."""
+        taken = self._tx.take(ids, lease=lease, changes=changes)
+        self._note(taken)
+        return taken
 
     def _note(self, rows: Iterable[Record | None]) -> None:
         self._rows.update((row.id, row) for row in rows if isinstance(row, Job))

@@ -86,7 +86,7 @@ class Exponential(Backoff):
         return self.delay * 2.0 ** min(failures - 1, 62)
 
 
-_TYPES: Mapping[str, type[Backoff]] = {shape.type: shape for shape in (Fixed, Linear, Exponential)}
+TYPES: Mapping[str, type[Backoff]] = {shape.type: shape for shape in (Fixed, Linear, Exponential)}
 _KEYS = frozenset({"type", "delay", "maxDelay", "jitter"})
 
 
@@ -100,10 +100,10 @@ def from_wire(value: object) -> Backoff:
     if unknown := sorted(str(key) for key in value if key not in _KEYS):
         raise InvalidInput(f"backoff does not know {', '.join(unknown)[:200]}; it takes type, delay, maxDelay, jitter")
     shape = value.get("type", "fixed")
-    if not isinstance(shape, str) or shape not in _TYPES:
-        raise InvalidInput(f"backoff type must be one of {', '.join(_TYPES)}, not {shown(shape)}")
+    if not isinstance(shape, str) or shape not in TYPES:
+        raise InvalidInput(f"backoff type must be one of {', '.join(TYPES)}, not {shown(shape)}")
     maximum, jitter = value.get("maxDelay"), value.get("jitter")
-    return _TYPES[shape](
+    return TYPES[shape](
         _ms(value.get("delay", 0), "backoff delay"),
         None if maximum is None else _ms(maximum, "backoff maxDelay"),
         0.0 if jitter is None else jitter,

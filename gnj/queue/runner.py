@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar, cast
 
-from gnj.queue.errors import Conflict
+from gnj.queue.errors import Conflict, GnjError
 from gnj.queue.events import Hooks
 from gnj.queue.feed import Feed
 from gnj.queue.outbox import Outbox
@@ -91,6 +91,34 @@ class Runner:
             self._later(partial(self._tell, unit))
         return result
 
+    def alone(self, call: Callable[[], T]) -> T:
+        """`run` for one call of the storage itself, which is a transaction of its own, of which nobody has to be told."""
+        if self._later is None:
+            self._check_free()
+        return self.again(call, tries=_TRIES if self._later is None else 1)
+
+    def unheard(self, event: str) -> bool:
+        """Whether nobody has to be told of such events, nor of changes of jobs: then no unit of work is needed for it.
+
+        As fresh an answer as within one (`Hooks.durable`, `Outbox.wanted`). Raises `RuntimeError` as `run` does.
+        """
+        if self.joined or self.feed.followed:
+            return False
+        self._check_free()  # to look may take a transaction as well
+        rows = cast(
+            "Rows", self.storage
+        )  # it has all of their methods, each in a transaction of its own; none locks here
+        return not self._outbox.wanted(rows) and not self.hooks.wanted(rows, event)
+
+    def look_ahead(self) -> None:
+        """Looks up what `unheard` would have to very soon, while nobody waits for it: after the work, not before it."""
+        if self.joined or self.feed.followed:
+            return
+        rows = cast("Rows", self.storage)
+        with suppress(GnjError):  # who needs the answer looks again
+            self._outbox.wanted(rows, early=True)
+            self.hooks.durable(rows, early=True)
+
     def within(self, rows: Rows) -> tuple[Self, Callable[[], None]]:
         """This queue inside a transaction of the caller's; and what the caller calls once that is committed.
 
@@ -145,13 +173,19 @@ class Runner:
     def _check_free(self, *, serializable: bool = False) -> None:
         """Raises `RuntimeError` inside a `transaction` that what is to be begun would wait for, and that one for it."""
         there = _OPEN.get()
-        if there is None or there.over or there.storage is not self.storage:
+        if there is None or not self._transacting:
             return
         if "concurrent_claims" not in self.storage.capabilities or (serializable and there.serializable):
             raise RuntimeError(
                 "a transaction is open here, and another one would wait for its end: use its own verbs, such as tx.enqueue "
                 "rather than jobs.enqueue"
             )
+
+    @property
+    def _transacting(self) -> bool:
+        """Whether the caller is in the block of a `transaction` of this storage."""
+        there = _OPEN.get()
+        return there is not None and not there.over and there.storage is self.storage
 
     @property
     def joined(self) -> bool:

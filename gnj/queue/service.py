@@ -12,13 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar, overload
 
 from gnj.queue import (
-    claims,
     compose,
     deletes,
     fields,
@@ -28,8 +27,12 @@ from gnj.queue import (
     maintenance,
     monitoring,
     pipelines,
+    schedules,
     summaries,
 )
+from gnj.queue.actions import Acting
+from gnj.queue.adding import Adding
+from gnj.queue.ends import Ends
 from gnj.queue.errors import (
     Conflict,
     GnjError,
@@ -39,14 +42,21 @@ from gnj.queue.errors import (
     LeaseLost,
     StorageError,
 )
+from gnj.queue.events import EARLY
 from gnj.queue.fields import Spell, python_name
-from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values, with_type
+from gnj.queue.figures import Figures
+from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values
+from gnj.queue.intake import Intake
+from gnj.queue.later import Later, at_once
+from gnj.queue.listing import Listing
+from gnj.queue.logs import Logging
 from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Record, RecordT, Step
 from gnj.queue.policy import Policy
-from gnj.queue.runner import Runner
-from gnj.queue.states import JobStatus
+from gnj.queue.pushing import Pushing
+from gnj.queue.scheduling import Scheduling
 from gnj.queue.storage import Select, Storage
 from gnj.queue.summaries import TypeSummary
+from gnj.queue.together import Together
 from gnj.queue.unit import Unit
 from gnj.queue.values import (
     Json,
@@ -54,8 +64,6 @@ from gnj.queue.values import (
     check_json,
     check_seconds,
     check_word,
-    clean_text,
-    shown,
 )
 from gnj.queue.where import Where, equal
 
@@ -65,29 +73,9 @@ T = TypeVar("T")
 Values = Mapping[str, Any]
 
 MAX_CLAIM = 1000
-MAX_BULK = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a claim ended: what a worker tells.
-
-    Args:
-        claim: The job as it was claimed.
-        status: successful, failed or cancelled; queued: the claim is given back, nothing is counted.
-        output: The job's output; None leaves it as it is.
-        error: What the history keeps of a failure, such as a traceback.
-        delay: Seconds after which one that is given back may be claimed again.
-    """
-
-    claim: Job
-    status: JobStatus
-    output: Json = None
-    error: str | None = None
-    delay: float | None = None
-
-
-class Queue(Runner):
+class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Intake, Ends, Together):
     """The rules of gnj over one storage. Safe to share between threads; two in one process do not know each other.
 
     Args:
@@ -103,38 +91,6 @@ class Queue(Runner):
         self._reaped = -math.inf
         self._reaping = threading.Lock()
 
-    # Jobs come in -----------------------------------------------------------------------------------------------------
-
-    def enqueue(self, job: NewJob) -> Job:
-        """Stores one job; the job that has its `unique_id` already, if one has. Raises `InvalidInput`."""
-        return self.enqueue_many([job])[0]
-
-    def enqueue_many(self, new: Iterable[NewJob]) -> list[Job]:
-        """Stores jobs in one transaction, all or none, in order; unique ids as in `enqueue`."""
-        by_tenant: dict[str, list[tuple[int, Values]]] = {}
-        for place, job in enumerate(new):
-            values = new_values(job)
-            by_tenant.setdefault(check_tenant(job.tenant), []).append((place, values))
-            if place >= MAX_BULK:
-                raise InvalidInput(f"at most {MAX_BULK:,} jobs can be enqueued at once")
-
-        def command(unit: Unit) -> list[Job]:
-            stored: dict[int, Job] = {}
-            for tenant, rows in sorted(by_tenant.items()):
-                made = jobs.create(unit, tenant, [values for _, values in rows])
-                stored.update(zip((place for place, _ in rows), made, strict=True))
-            return [stored[place] for place in range(len(stored))]
-
-        return self.run(command) if by_tenant else []
-
-    def create_jobs(self, rows: Sequence[Values], *, tenant: str = "", spell: Spell = python_name) -> list[Job]:
-        """Stores jobs from attribute values: any legal status, batch, pipeline (section 6). All or none."""
-        if len(rows) > MAX_BULK:
-            raise InvalidInput(f"at most {MAX_BULK:,} jobs can be created at once, not {len(rows):,}")
-        checked = [with_type(fields.created(Job, values, spell)) for values in rows]
-        owner = check_tenant(tenant)
-        return self.run(lambda unit: jobs.create(unit, owner, checked)) if rows else []
-
     # Jobs are worked --------------------------------------------------------------------------------------------------
 
     @overload
@@ -148,6 +104,7 @@ class Queue(Runner):
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
         policies: Mapping[str, Policy] | None = None,
+        slots: int | None = None,
     ) -> Job | None: ...
 
     @overload
@@ -161,6 +118,7 @@ class Queue(Runner):
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
         policies: Mapping[str, Policy] | None = None,
+        slots: int | None = None,
     ) -> list[Job]: ...
 
     def acquire(
@@ -173,32 +131,68 @@ class Queue(Runner):
         lease: float | None = None,
         tenants: Sequence[str] | None = None,
         policies: Mapping[str, Policy] | None = None,
+        slots: int | None = None,
     ) -> Job | list[Job] | None:
         """Claims the first free job of `types`, or None; with `limit`, a list of at most so many.
 
         The claim lasts `lease` seconds (the queue's default unless given); `tenants` None serves every tenant. `policies`
         are those of the claimer's own handlers, and stand in for the queue's where they name a type. The answer's
         (id, attempt) is the token with which the claim is renewed and ended.
+
+        Jobs of types that have limits come in their order too, but by turns with those of the others. At most `slots` of them
+        are given: no more than can begin at once, for a claim that waits keeps the jobs of others. In a transaction of the
+        caller's there are none, since those of others would wait for its end.
         """
-        types = check_types(types)
+        given: dict[str, Any] = {"worker_id": worker_id, "worker_type": worker_type, "lease": lease, "tenants": tenants}
+        if limit is None and not policies:
+            return self.acquire_later(types, **given).result()
         count = 1 if limit is None else check_int(limit, "limit", low=0, high=MAX_CLAIM)
-        seconds = self.lease_of(lease)
-        who = {
-            "worker_id": None if worker_id is None else check_word(worker_id, "workerId"),
-            "worker_type": None if worker_type is None else check_word(worker_type, "workerType"),
-        }
-        if tenants is not None:
-            tenants = check_tenants(tenants)
-        with suppress(StorageError):  # an idle connection had died: the claim itself tries another one
-            self.reap()
+        types, asked = self._to_claim(types, **given)
         claimed: list[Job] = []
-        if types and count and (tenants is None or len(tenants)):
-            asked: dict[str, Any] = {"lease": seconds, "who": who, "tenants": tenants}
+        if count and types:
             asked["policies"] = {**self.policies, **policies} if policies else self.policies
-            claimed = self.run(lambda unit: claims.claim(unit, types, count, **asked))
+            most = count if slots is None else check_int(slots, "slots", low=0)
+            claimed = self._claim_many(types, count, most, asked)
         if limit is None:
             return claimed[0] if claimed else None
         return claimed
+
+    def acquire_later(
+        self,
+        types: Sequence[str],
+        *,
+        worker_id: str | None = None,
+        worker_type: str | None = None,
+        lease: float | None = None,
+        tenants: Sequence[str] | None = None,
+    ) -> Later[Job | None]:
+        """`acquire` of one job, for who has other work meanwhile."""
+        types, asked = self._to_claim(types, worker_id=worker_id, worker_type=worker_type, lease=lease, tenants=tenants)
+        return self._claim_one(types, **asked) if types else at_once(lambda: None)
+
+    def _to_claim(
+        self,
+        types: Sequence[str],
+        *,
+        worker_id: str | None,
+        worker_type: str | None,
+        lease: float | None,
+        tenants: Sequence[str] | None,
+    ) -> tuple[Sequence[str], dict[str, Any]]:
+        """What is to be claimed, checked: the types - none, if there is nothing to look for - and the rest."""
+        types = check_types(types)
+        asked: dict[str, Any] = {
+            "lease": self.lease_of(lease),
+            "who": {
+                "worker_id": None if worker_id is None else check_word(worker_id, "workerId"),
+                "worker_type": None if worker_type is None else check_word(worker_type, "workerType"),
+            },
+            "tenants": None if tenants is None else check_tenants(tenants),
+        }
+        with suppress(StorageError):  # an idle connection had died: the claim itself tries another one
+            self.reap()
+            self.tick()
+        return () if asked["tenants"] is not None and not len(asked["tenants"]) else types, asked
 
     def heartbeat(self, claim: Job, *, lease: float | None = None) -> Job:
         """Renews a claim; the job, whose status tells of a requested cancellation. Raises `LeaseLost`."""
@@ -208,24 +202,34 @@ class Queue(Runner):
         return renewed[0]
 
     def heartbeats(
-        self, claims: Sequence[tuple[int, int]], *, lease: float | None = None, tenant: str | None = None
+        self,
+        claims: Sequence[tuple[int, int]],
+        *,
+        lease: float | None = None,
+        tenant: str | None = None,
+        wait: bool | None = None,
     ) -> list[Job | None]:
-        """Renews claims (id, attempt), for the lease each was given unless `lease` says another; None where one is over."""
+        """Renews claims (id, attempt), for the lease each was given unless `lease` says another; None where one is over.
+
+        Unless `wait`, a job that somebody else's transaction has locked keeps nobody waiting: it is given as it is, with the
+        lease that it has, and is to be renewed with the next call. None: waits for one that is asked for alone.
+        """
         if len(claims) > MAX_CLAIM:
             raise InvalidInput(f"at most {MAX_CLAIM:,} claims can be renewed at once, not {len(claims):,}")
         tokens = [(check_int(id, "id"), check_int(attempt, "attempt")) for id, attempt in claims]
         seconds = None if lease is None else self.lease_of(lease)
+        waits = len(tokens) == 1 if wait is None else wait
 
         def command(unit: Unit) -> list[Job | None]:
             if tenant is None and seconds is not None:
-                return unit.tx.renew(tokens, seconds)
+                return jobs.still_held(unit, None, tokens, unit.tx.renew(tokens, seconds, wait=waits))
             mine = Select(equal(Job, id=tuple({id for id, _ in tokens})))
             leases = {job.id: seconds or job.lease or self.lease for job in unit.tx.find(Job, mine, tenant=tenant)}
             renewed: dict[tuple[int, int], Job | None] = {}
             for each in sorted(set(leases.values())):
                 alike = [token for token in tokens if leases.get(token[0]) == each]
-                renewed.update(zip(alike, unit.tx.renew(alike, each), strict=True))
-            return [renewed.get(token) for token in tokens]
+                renewed.update(zip(alike, unit.tx.renew(alike, each, wait=waits), strict=True))
+            return jobs.still_held(unit, tenant, tokens, [renewed.get(token) for token in tokens])
 
         return self.run(command) if tokens else []
 
@@ -238,85 +242,60 @@ class Queue(Runner):
         change = jobs.Update(id=claim.id, values=values, attempt=claim.attempt, merge=True)
         return self.run(lambda unit: jobs.update(unit, None, change))
 
-    def succeed(self, claim: Job, output: Json = None) -> Job:
-        """Ends a claim well. Raises `LeaseLost`; telling the same end twice is a success."""
-        return self._end(Outcome(claim, JobStatus.SUCCESSFUL, output))
+    def keep_up(self) -> None:
+        """Does a little early what `acquire` would have to do on the way: for who has nothing else to do, and calls it often."""
+        with suppress(GnjError):  # `acquire` will try again, and tell
+            self.reap(early=True)
+            self.tick(early=True)
+        self.look_ahead()
 
-    def fail(self, claim: Job, error: str | None = None, *, output: Json = None, traceback: str | None = None) -> Job:
-        """Ends a try with an error: the job waits for its next one, or has failed when none is left.
-
-        The output becomes `{"error": error}` unless one is given; the traceback goes to the history of attempts. A text
-        that could not be stored as it is loses what stands in the way, for a failure must be told.
-        """
-        if not isinstance(error, (str, type(None))):
-            raise InvalidInput(f"error must be a string, not {shown(error)}")
-        if output is None:
-            output = {"error": clean_text(error) if error is not None else "failed"}
-        return self._end(Outcome(claim, JobStatus.FAILED, output, traceback or error))
-
-    def cancelled(self, claim: Job, message: str) -> Job:
-        """Ends a claim as cancelled, with the output `{"cancelMessage": message}`."""
-        return self._end(Outcome(claim, JobStatus.CANCELLED, {"cancelMessage": message}))
-
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
-        """Ends many claims, each on its own: the job, or the error (`LeaseLost` …) in its place.
-
-        Successes share one statement and one commit, and so does what their batches and pipelines do about them.
-        """
-        results: list[Job | GnjError | None] = [None] * len(outcomes)
-        checked: list[tuple[int, Outcome]] = []
-        for place, outcome in enumerate(outcomes):
-            try:
-                checked.append((place, replace(outcome, output=check_json(outcome.output, "output"))))
-            except GnjError as error:
-                results[place] = error
-        succeeded = [(place, outcome) for place, outcome in checked if outcome.status is JobStatus.SUCCESSFUL]
-        for (place, _), job in zip(succeeded, self._together([outcome for _, outcome in succeeded]), strict=True):
-            results[place] = job
-        for place, outcome in checked:
-            if results[place] is None:
-                try:
-                    results[place] = self._alone(outcome)
-                except GnjError as error:
-                    results[place] = error
-        return [result for result in results if result is not None]
-
-    def release(self, claims: Iterable[Job]) -> list[Job]:
-        """Gives claims back, counting nothing but the claim itself; those that are over already are left out."""
-        released = []
-        for claim in claims:
-            with suppress(LeaseLost):
-                released.append(self.snooze(claim.id, claim.attempt))
-        return released
-
-    def snooze(self, id: int, attempt: int, delay: float | None = None, *, tenant: str | None = None) -> Job:
-        """Gives one claim back, to be handed out again after `delay` seconds at the earliest; nothing is counted.
-
-        Cancelled instead, if that was asked for. Raises `LeaseLost`.
-        """
-        seconds = None if delay is None else check_seconds(delay, "delay")
-        token = (check_int(id, "id"), check_int(attempt, "attempt"))
-        return self.run(lambda unit: jobs.release(unit, tenant, *token, delay=seconds))
-
-    def reap(self, *, force: bool = False) -> int:
+    def reap(self, *, force: bool = False, early: bool = False) -> int:
         """Takes lost leases back, at most once a second unless forced; how many. `acquire` does it on the way."""
         now = time.monotonic()
         if self.joined:  # not in a transaction of the caller's, which would hold their locks
             return 0
-        if not force and now - self._reaped < maintenance.REAP_EVERY:
+        self._check_free()
+        if not force and now - self._reaped < maintenance.REAP_EVERY * (EARLY if early else 1.0):
             return 0
         if not self._reaping.acquire(blocking=force):
             return 0
+        lost: list[Job] | None = None
         try:
             lost = self.storage.lost(maintenance.REAP_LIMIT)
-            # a full page means that there are more: the next call goes on at once
-            self._reaped = now if len(lost) < maintenance.REAP_LIMIT else -math.inf
             self.hooks.keep_known(self.run)
-            return sum(self._take_back(job) for job in lost)
+            plain: list[Job] = []
+            others: list[Job] = []
+            for job in lost:
+                (others if job.is_member else plain).append(job)
+            locked = self._locked(others)
+            taken = self._take_back_plain(plain) + sum(self._take_back(job) for job in others if job.id not in locked)
+            if taken and self._gates.limited:
+                self._freed(job.type for job in lost)
+            return taken
         finally:
+            # a full page means that there are more: the next call goes on at once. By the time at which it ends: who waited
+            # for a lock is not to wait for it again at once
+            self._reaped = time.monotonic() if lost is None or len(lost) < maintenance.REAP_LIMIT else -math.inf
             self._reaping.release()
 
     # Jobs are changed -------------------------------------------------------------------------------------------------
+
+    def update_later(
+        self,
+        id: int,
+        values: Values,
+        *,
+        attempt: int | None = None,
+        tenant: str | None = None,
+        spell: Spell = python_name,
+    ) -> Later[Job]:
+        """`update_job`, for who has other work meanwhile."""
+        change = jobs.Update(
+            id=check_int(id, "job.id"),
+            values=fields.updated(Job, values, spell),
+            attempt=None if attempt is None else check_int(attempt, "job.attempt", low=0),
+        )
+        return self._end_one(tenant, change)
 
     def update_job(
         self,
@@ -328,12 +307,7 @@ class Queue(Runner):
         spell: Spell = python_name,
     ) -> Job:
         """Changes a job: section 7 of the jobs contract with points 4 and 6 of section 0. See `jobs.update`."""
-        change = jobs.Update(
-            id=check_int(id, "job.id"),
-            values=fields.updated(Job, values, spell),
-            attempt=None if attempt is None else check_int(attempt, "job.attempt", low=0),
-        )
-        return self.run(lambda unit: jobs.update(unit, tenant, change))
+        return self.update_later(id, values, attempt=attempt, tenant=tenant, spell=spell).result()
 
     def cancel(self, id: int, *, tenant: str | None = None) -> Job:
         """Cancels a waiting job at once and asks a running one to stop. Raises `JobNotFound`, `IllegalTransition`."""
@@ -370,10 +344,16 @@ class Queue(Runner):
     def prune(self, *, retention: float | timedelta | None, limit: int = maintenance.PRUNE_LIMIT) -> int:
         """Removes for good what was deleted a day ago and, unless `retention` is None, what ended so many seconds ago.
 
-        At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete).
+        At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete). What
+        limits have counted goes as soon as they were taken away.
         """
         seconds = None if retention is None else check_seconds(retention, "retention")
-        return self.run(lambda unit: unit.tx.prune(limit, deleted=maintenance.DELETED_FOR, ended=seconds))
+
+        def command(unit: Unit) -> int:
+            removed = unit.tx.prune(limit, deleted=maintenance.DELETED_FOR, ended=seconds)
+            return removed if seconds is None else removed + schedules.trim(unit.tx, seconds, limit)
+
+        return self.run(command) + self._prune_counts(limit)
 
     # Holds ------------------------------------------------------------------------------------------------------------
 
@@ -458,10 +438,13 @@ class Queue(Runner):
 
     def get(self, kind: type[RecordT], id: int, *, tenant: str | None = None) -> RecordT | None:
         """The row with that id, or None."""
-        return self.storage.get(kind, check_int(id, "id"), tenant=tenant)
+        row = self.storage.get(kind, check_int(id, "id"), tenant=tenant)
+        return None if isinstance(row, Hold) and not row.held else row
 
     def select(self, kind: type[RecordT], select: Select, *, tenant: str | None = None) -> list[RecordT]:
         """Rows by a ready-made selection: for faces, which parse and bound what they are given."""
+        if kind is Hold:
+            select = replace(select, where=lists.visible(kind, select.where))
         return self.storage.find(kind, select, tenant=tenant)
 
     def count(
@@ -480,29 +463,22 @@ class Queue(Runner):
         with self.storage.begin(write=False) as tx:
             return summaries.types(tx, tenant)
 
+    def _take_back_plain(self, lost: Sequence[Job]) -> int:
+        try:
+            return self.run(maintenance.reap_together(lost)) if lost else 0
+        except Conflict:  # somebody else is at it; the next look will tell
+            return 0
+        except GnjError:  # one by one, so that the one that cannot be taken back is named
+            return sum(self._take_back(job) for job in lost)
+
     def _take_back(self, lost: Job) -> bool:
         try:
             return self.run(maintenance.reap(lost)) is not None
-        except Conflict:  # somebody else is at it; the next look will tell
+        except Conflict:  # likewise
             return False
         except GnjError:  # one that cannot be taken back must not keep the others from it
             logger.exception("the lost claim %d of job %d could not be taken back", lost.attempt, lost.id)
             return False
-
-    def _end(self, outcome: Outcome) -> Job:
-        (result,) = self.settle([outcome])
-        if isinstance(result, GnjError):
-            raise result
-        return result
-
-    def _together(self, outcomes: Sequence[Outcome]) -> list[Job | None]:
-        if not outcomes:
-            return []
-        ends = [(outcome.claim, outcome.output) for outcome in outcomes]
-        try:
-            return self.run(lambda unit: jobs.succeed_together(unit, ends), tries=1)
-        except Conflict:  # alone, each finds the parents it has now
-            return [None] * len(outcomes)
 
     def _oldest(
         self,
@@ -522,15 +498,6 @@ class Queue(Runner):
             return None
 
         return self.run(first) if words else None
-
-    def _alone(self, outcome: Outcome) -> Job:
-        if outcome.status is JobStatus.QUEUED:
-            return self.snooze(outcome.claim.id, outcome.claim.attempt, outcome.delay)
-        values = {"status": outcome.status}
-        if outcome.output is not None:
-            values["output"] = outcome.output
-        change = jobs.Update(id=outcome.claim.id, values=values, attempt=outcome.claim.attempt, error=outcome.error)
-        return self.run(lambda unit: jobs.update(unit, None, change))
 
     def list(
         self,

@@ -31,9 +31,10 @@ class JobStatus(StrEnum):
     SUCCESSFUL = "successful"
     """Ended well; stays so."""
     FAILED = "failed"
-    """Ended badly, with no try left; `recover` queues it again if it is recoverable, `retry` makes a new job of it."""
+    """Ended badly, with no try left; `recover` queues it again if it is recoverable, `requeue` in any case, `retry` makes a
+    new job of it."""
     CANCELLED = "cancelled"
-    """Ended because somebody asked for it; `retry` makes a new job of it."""
+    """Ended because somebody asked for it; `requeue` queues it again, `retry` makes a new job of it."""
 
 
 class BatchStatus(StrEnum):
@@ -136,6 +137,11 @@ JOB_MOVES: Final = _moves(
     Move("lose and fail", {_R: _F, _C: _X}, _ENDED, _CANCELLED),
     Move("lose and hold", {_R: _P, _C: _X}, {"lease_expires_at": None}, _CANCELLED),
     Move("recover", {_F: _Q}, {**_QUEUED, "cancel_seen": False}),
+    Move(
+        "requeue",
+        {_F: _Q, _X: _Q},
+        {**_QUEUED, "output": None, "ended_at": None, "cancelled_at": None, "cancel_seen": False},
+    ),
     Move("wait its turn", {_Q: _P}, {"due_at": None}),
 )
 """Every change of a job's status. `retry` is not among them: it makes a new job."""

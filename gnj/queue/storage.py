@@ -26,7 +26,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
-from gnj.queue.model import Job, Record, RecordT
+from gnj.queue.model import Job, Permit, Record, RecordT
+from gnj.queue.states import JobStatus
+from gnj.queue.values import Json
 from gnj.queue.where import EVERYTHING, Condition
 
 Changes: TypeAlias = Mapping[str, Any]
@@ -69,6 +71,8 @@ class Settlement:
 
     It applies while the job has one of the statuses `frm` and, when `attempt` is not None, that very `attempt`; with
     `expired`, only while its lease has run out, so that a lease renewed in the meantime spares its holder.
+    With `plain`, it applies only to a job that has neither batch nor pipeline, and not to one that another transaction has
+    locked, where the storage can tell: nothing is waited for. `tenant` None: of any tenant.
     `changes` contains the new status.
     """
 
@@ -77,6 +81,15 @@ class Settlement:
     frm: Collection[str]
     changes: Changes = field(hash=False)
     expired: bool = False
+    plain: bool = False
+    tenant: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Each:
+    """Stands, among the changes of a claim, for a value of its own for each row: the first job gets the first, and so on."""
+
+    values: Sequence[str | None]
 
 
 ALL = Select()
@@ -98,6 +111,11 @@ class Rows(Protocol):
     def find(self, kind: type[RecordT], select: Select = ALL, *, tenant: str | None = None) -> list[RecordT]:
         """The rows that `select` describes."""
 
+    def columns(
+        self, kind: type[Record], names: Sequence[str], select: Select = ALL, *, tenant: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """`find`, but of each row only the attributes `names`, in that order: what else is in it may be large."""
+
     def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
         """How many rows that are not soft-deleted meet `where`."""
 
@@ -114,18 +132,34 @@ class Rows(Protocol):
     ) -> dict[tuple[Any, ...], int]:
         """How many rows that are not soft-deleted meet `where`, for each combination of the values of `by` there is."""
 
+    def tally_ended(
+        self,
+        by: Sequence[str | Bucket],
+        since: datetime | None,
+        where: Condition = EVERYTHING,
+        *,
+        type: str | None = None,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        """`tally` of the jobs that have ended (and have an `ended_at`), of a type and tenant (None: any), at `since` or later
+        (None: whenever).
+
+        The cost depends on how many these are and, without a type or a tenant, on how many types and tenants have ended jobs.
+        """
+
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         """The rows, stored, in the given order; their ids ascend in it. What a row leaves out has the record's default.
 
-        For every kind but jobs. A second hold of the same tenant and type is not stored: the one there is stands in its
-        place in the answer.
+        For every kind but jobs. A second row of those of which there is one at most (`ONE_OF`: a hold of a tenant and type, for
+        example) is not stored: the one there is stands in its place in the answer, unchanged.
         """
 
     def insert_jobs(self, rows: Sequence[Changes]) -> list[tuple[Job, bool]]:
         """Each job, stored, in the given order, and True; the ids of the stored ones ascend in it.
 
         A job whose `unique_id` another job of the tenant has (not deleted) is not stored: the answer has that other job,
-        unchanged, and False. This holds under any concurrency and within one call.
+        unchanged, and False. This holds under any concurrency and within one call. Where another job of the tenant and type
+        (not deleted) has a `custom_id`, `Duplicate` is raised, and nothing is stored.
         """
 
     def edit(self, kind: type[RecordT], ids: Sequence[int], changes: Changes) -> list[RecordT]:
@@ -133,6 +167,9 @@ class Rows(Protocol):
 
         A job's new `unique_id` that another job of the tenant has: `Duplicate` is raised, nothing is written.
         """
+
+    def rewrite(self, kind: type[Record], id: int, changes: Changes) -> bool:
+        """`edit` of one row of a kind that nobody follows, for who needs no more than whether it was there."""
 
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
         """Writes `changes`, with a status, to those rows that have a status in `frm` (None: no status); returns them by id."""
@@ -146,14 +183,17 @@ class Rows(Protocol):
         A `unique_id` among the changes that another job of the tenant has: `Duplicate` is raised.
         """
 
+    def complete(self, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> list[bool]:
+        """Ends claims (id, attempt, output) of jobs that have neither batch nor pipeline, for who needs no more than whether
+        each applied: `settle` without the rows.
+
+        `changes`, with the status, are written to all that have a status in `frm` and that very attempt, the output only
+        where it is not None. In the given order; False, and nothing written, also where the job has parents, or where another
+        transaction has locked it and this one would have to wait. Of a claim that is named twice, the second end is False.
+        """
+
     def claim(
-        self,
-        types: Sequence[str],
-        limit: int,
-        *,
-        lease: float,
-        changes: Changes,
-        tenants: Sequence[str] | None = None,
+        self, types: Sequence[str], limit: int, *, lease: float, changes: Changes, tenants: Sequence[str] | None = None
     ) -> list[Job]:
         """Hands out at most `limit` jobs, each to one caller only under any concurrency.
 
@@ -164,15 +204,25 @@ class Rows(Protocol):
         - is not held: no hold, of its tenant or of the tenant "", for its type or for "all", committed before this call.
 
         The order is priority descending, position ascending, id ascending, over all types together; among concurrent callers
-        a row locked by another is passed over. Written: `changes` (with the status), `attempt` + 1, `lease` and
+        a row locked by another is passed over. Written: `changes` (with the status; see `Each`), `attempt` + 1, `lease` and
         `lease_expires_at` the present + `lease` seconds. The answer is in that order.
         The cost depends neither on how many jobs wait nor on how many held, delayed or other types' jobs stand before the
         first eligible one.
         """
 
-    def renew(self, claims: Sequence[tuple[int, int]], lease: float) -> list[Job | None]:
+    def take(self, ids: Sequence[int], *, lease: float, changes: Changes) -> list[Job]:
+        """Claims those of these jobs that are ready, held or not: what `claim` writes is written. By id."""
+
+    def permits(self, limit_id: int) -> list[tuple[Permit, bool]]:
+        """The permits of a limit, by id, each with whether it counts: its job is claimed (processing or cancel-requested), not
+        soft-deleted, and has that very attempt.
+        """
+
+    def renew(self, claims: Sequence[tuple[int, int]], lease: float, *, wait: bool = True) -> list[Job | None]:
         """Extends the leases of those (id, attempt) that still hold their job (processing or cancel-requested) to the present
         + `lease`; the job, or None where the claim is over, in the given order. `updated_at` stays.
+
+        Without `wait`, rows that another transaction has locked may be passed over, and are None as well.
         """
 
     def promote(self, limit: int) -> int:
@@ -184,8 +234,88 @@ class Rows(Protocol):
         Rows another transaction has locked may be left out.
         """
 
+    def lane(
+        self,
+        type: str,
+        tenant: str | None,
+        limit: int,
+        *,
+        key: str | None = None,
+        backward: bool = False,
+        low: int | None = None,
+        high: int | None = None,
+        offset: int = 0,
+    ) -> list[tuple[int, str, str | None]]:
+        """Ids, tenants and limit keys of at most `limit` ready jobs of `type`, in the order of claims: what is queued, not
+        soft-deleted and has no `due_at` left, held or not. Nothing is locked.
+
+        `tenant` None: of every tenant. With `key`, and then of one tenant, only jobs of that limit key; a storage that has no
+        index of them may look among the first 10,000 jobs only. `backward` gives the last ones first. `low` and `high` bound
+        the priority, inclusive; `offset` leaves out so many at the start. The cost depends on `offset` and `limit`, not on how
+        many jobs there are before the first one, behind the last one, or of other tenants.
+        """
+
+    def lane_size(self, type: str, tenant: str, *, low: int | None = None, high: int | None = None) -> int:
+        """How many jobs `lane` would give: counted along the index, and nothing else is read."""
+
+    def due(
+        self,
+        type: str,
+        tenant: str,
+        limit: int,
+        *,
+        backward: bool = False,
+        upto: datetime | None = None,
+        offset: int = 0,
+    ) -> list[int]:
+        """Ids of at most `limit` queued jobs of a type and tenant that have a `due_at`, passed or not, not soft-deleted, the
+        earliest first, then by id; `backward` gives the last ones first; `upto` leaves out those whose `due_at` is later. The cost depends on how many
+        jobs wait so, of whatever type and tenant, not on those that do not.
+        """
+
+    def ended(
+        self,
+        type: str,
+        tenant: str,
+        statuses: Collection[JobStatus],
+        limit: int,
+        *,
+        backward: bool = False,
+        beyond: tuple[datetime, int] | None = None,
+        offset: int = 0,
+    ) -> list[tuple[int, datetime]]:
+        """Ids of at most `limit` jobs of a type and tenant that have one of these statuses and an `ended_at`, not
+        soft-deleted, and those times: by these, then by id; `backward` gives the last ones first.
+
+        `beyond`, such a time and id, leaves out that job and what comes before it; `offset` so many more. The cost depends on
+        `offset` and `limit`, and on how many ended in the very moment of `beyond`, not on how many jobs there are.
+        """
+
+    def named(self, type: str, tenant: str, ids: Collection[str], *, again: bool = False) -> list[Job]:
+        """The jobs of a type and tenant, not soft-deleted, that have one of these custom ids, by id; each costs the same.
+
+        `again`: as they are by now, also where a transaction of the host's goes on reading what was there when it began.
+        """
+
+    def keys(self, type: str, tenant: str, after: str, limit: int) -> list[str]:
+        """The first `limit` limit keys beyond `after`, by code point, that ready jobs of the type and tenant have; none is "".
+
+        Each costs the same, however many jobs have it; a storage that has no index of them may look among the first 10,000
+        jobs only.
+        """
+
+    def tenants(self, type: str, after: str | None, limit: int) -> list[str]:
+        """The first `limit` tenants beyond `after` (None: of all) that have ready jobs of the type, each once.
+
+        In an order of the storage's own, which does not change. Each costs the same, however many jobs it has.
+        """
+
+    def listens(self, wants: str, besides: int | None = None) -> bool:
+        """Whether somebody wants that: there is a `Listener`, other than the row `besides`, that has not expired."""
+
     def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
-        """Removes rows for good, at most `limit` of each kind, the longest gone first; how many in all.
+        """Removes rows for good, at most `limit` of each kind, the longest gone first (of ended jobs: of each type, tenant and
+        status); how many in all.
 
         - What was soft-deleted more than `deleted` seconds ago.
         - Unless `ended` is None: jobs that ended more than `ended` seconds ago; jobs that are planned, last changed before
@@ -194,7 +324,7 @@ class Rows(Protocol):
           batch of a live pipeline: one that is not soft-deleted and has not ended, has changed since then, or has a job that
           is queued, processing or cancel-requested (a batch's also counts for its pipeline).
 
-        A job's attempts go with it, and a pipeline's steps. Rows that another transaction has locked are passed over.
+        A job's attempts and log go with it, a pipeline's steps, and what a limit has counted (`GO_WITH`). Rows that another transaction has locked are passed over.
         """
 
     def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
@@ -209,7 +339,8 @@ class Rows(Protocol):
     def signal(self, wants: Collection[str] = ("jobs",)) -> None:
         """Tells other processes, once the transaction commits, to look: for "jobs" that may be ready, for "changes", or both.
 
-        Does nothing where `Storage.capabilities` lacks "notify", or where no `Listener` wants it.
+        Does nothing where `Storage.capabilities` lacks "notify", where no `Listener` wants it, or where those who listen see
+        for themselves what was committed.
         """
 
 
@@ -261,9 +392,10 @@ class Storage(ABC):
     def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
         """While the block lasts, `wake()` is called, from a thread of the storage's, whenever another process signals that.
 
-        Without the capability "notify" it is never called. A lost connection is made again in the background. The block is
-        given a function that says whether signals arrive at the moment. With "jobs" the storage keeps the `Listener` for
-        whom others signal; with "changes" that is the caller's own, who needs one in any case.
+        It may be called for what this process did, too, but not for ever where nothing is committed. Without the capability
+        "notify" it is never called. A lost connection is made again in the background. The block is given a function that
+        says whether signals arrive at the moment. With "jobs" the storage keeps the `Listener` for whom others signal, if
+        it needs one; with "changes" that is the caller's own, who needs one in any case.
         """
 
     @abstractmethod
@@ -285,6 +417,13 @@ class Storage(ABC):
         with self.begin(write=False) as tx:
             return tx.find(kind, select, tenant=tenant)
 
+    def columns(
+        self, kind: type[Record], names: Sequence[str], select: Select = ALL, *, tenant: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        """See `Rows.columns`."""
+        with self.begin(write=False) as tx:
+            return tx.columns(kind, names, select, tenant=tenant)
+
     def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
         """See `Rows.count`."""
         with self.begin(write=False) as tx:
@@ -296,16 +435,18 @@ class Storage(ABC):
             return tx.exists(kind, where)
 
     def tally(
-        self,
-        kind: type[Record],
-        by: Sequence[str | Bucket],
-        where: Condition = EVERYTHING,
-        *,
-        tenant: str | None = None,
+        self, kind: type[Record], by: Sequence[str | Bucket], *of: Any, **more: Any
     ) -> dict[tuple[Any, ...], int]:
         """See `Rows.tally`."""
         with self.begin(write=False) as tx:
-            return tx.tally(kind, by, where, tenant=tenant)
+            return tx.tally(kind, by, *of, **more)
+
+    def tally_ended(
+        self, by: Sequence[str | Bucket], since: datetime | None, *where: Condition, **of: Any
+    ) -> dict[tuple[Any, ...], int]:
+        """See `Rows.tally_ended`."""
+        with self.begin(write=False) as tx:
+            return tx.tally_ended(by, since, *where, **of)
 
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
         """See `Rows.insert`."""
@@ -317,10 +458,26 @@ class Storage(ABC):
         with self.begin() as tx:
             return tx.insert_jobs(rows)
 
+    def enqueue(self, rows: Sequence[Changes]) -> list[tuple[Job, bool]]:
+        """`insert_jobs` in a transaction of its own, which signals "jobs" if one that was stored is queued.
+
+        To be overridden where that is faster in one statement.
+        """
+        with self.begin() as tx:
+            stored = tx.insert_jobs(rows)
+            if any(new and job.status is JobStatus.QUEUED for job, new in stored):
+                tx.signal()
+            return stored
+
     def edit(self, kind: type[RecordT], ids: Sequence[int], changes: Changes) -> list[RecordT]:
         """See `Rows.edit`."""
         with self.begin() as tx:
             return tx.edit(kind, ids, changes)
+
+    def rewrite(self, kind: type[Record], id: int, changes: Changes) -> bool:
+        """See `Rows.rewrite`."""
+        with self.begin() as tx:
+            return tx.rewrite(kind, id, changes)
 
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
         """See `Rows.move`."""
@@ -337,23 +494,39 @@ class Storage(ABC):
         with self.begin() as tx:
             return tx.settle(settlements)
 
+    def complete(self, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> list[bool]:
+        """See `Rows.complete`."""
+        with self.begin() as tx:
+            return tx.complete(ends, frm, changes)
+
     def claim(
-        self,
-        types: Sequence[str],
-        limit: int,
-        *,
-        lease: float,
-        changes: Changes,
-        tenants: Sequence[str] | None = None,
+        self, types: Sequence[str], limit: int, *, lease: float, changes: Changes, tenants: Sequence[str] | None = None
     ) -> list[Job]:
         """See `Rows.claim`."""
         with self.begin() as tx:
             return tx.claim(types, limit, lease=lease, changes=changes, tenants=tenants)
 
-    def renew(self, claims: Sequence[tuple[int, int]], lease: float) -> list[Job | None]:
+    def take(self, ids: Sequence[int], *, lease: float, changes: Changes) -> list[Job]:
+        """See `Rows.take`."""
+        with self.begin() as tx:
+            return tx.take(ids, lease=lease, changes=changes)
+
+    def permits(self, limit_id: int) -> list[tuple[Permit, bool]]:
+        """See `Rows.permits`."""
+        with self.begin(write=False) as tx:
+            return tx.permits(limit_id)
+
+    def renew(self, claims: Sequence[tuple[int, int]], lease: float, *, wait: bool = True) -> list[Job | None]:
         """See `Rows.renew`."""
         with self.begin() as tx:
-            return tx.renew(claims, lease)
+            return tx.renew(claims, lease, wait=wait)
+
+    def locked(self, kind: type[Record], ids: Sequence[int]) -> frozenset[int]:
+        """Those of the rows that somebody's transaction has locked, so that a change would have to wait; none where that
+        cannot be, or cannot be told.
+        """
+        del kind, ids
+        return frozenset()
 
     def promote(self, limit: int) -> int:
         """See `Rows.promote`."""
@@ -365,6 +538,48 @@ class Storage(ABC):
         with self.begin(write=False) as tx:
             return tx.lost(limit)
 
+    def lane(self, type: str, tenant: str | None, limit: int, **part: Any) -> list[tuple[int, str, str | None]]:
+        """See `Rows.lane`."""
+        with self.begin(write=False) as tx:
+            return tx.lane(type, tenant, limit, **part)
+
+    def lane_size(self, type: str, tenant: str, *, low: int | None = None, high: int | None = None) -> int:
+        """See `Rows.lane_size`."""
+        with self.begin(write=False) as tx:
+            return tx.lane_size(type, tenant, low=low, high=high)
+
+    def due(self, type: str, tenant: str, limit: int, **part: Any) -> list[int]:
+        """See `Rows.due`."""
+        with self.begin(write=False) as tx:
+            return tx.due(type, tenant, limit, **part)
+
+    def ended(
+        self, type: str, tenant: str, statuses: Collection[JobStatus], limit: int, **part: Any
+    ) -> list[tuple[int, datetime]]:
+        """See `Rows.ended`."""
+        with self.begin(write=False) as tx:
+            return tx.ended(type, tenant, statuses, limit, **part)
+
+    def named(self, type: str, tenant: str, ids: Collection[str], *, again: bool = False) -> list[Job]:
+        """See `Rows.named`."""
+        with self.begin(write=False) as tx:
+            return tx.named(type, tenant, ids, again=again)
+
+    def keys(self, type: str, tenant: str, after: str, limit: int) -> list[str]:
+        """See `Rows.keys`."""
+        with self.begin(write=False) as tx:
+            return tx.keys(type, tenant, after, limit)
+
+    def tenants(self, type: str, after: str | None, limit: int) -> list[str]:
+        """See `Rows.tenants`."""
+        with self.begin(write=False) as tx:
+            return tx.tenants(type, after, limit)
+
+    def listens(self, wants: str, besides: int | None = None) -> bool:
+        """See `Rows.listens`."""
+        with self.begin(write=False) as tx:
+            return tx.listens(wants, besides)
+
     def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
         """See `Rows.prune`."""
         with self.begin() as tx:
@@ -374,3 +589,8 @@ class Storage(ABC):
         """See `Rows.trim`."""
         with self.begin() as tx:
             return tx.trim(kind, where, limit)
+
+    def signal(self, wants: Collection[str] = ("jobs",)) -> None:
+        """See `Rows.signal`: of what was committed before."""
+        with self.begin(write=False) as tx:
+            tx.signal(wants)

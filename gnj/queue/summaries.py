@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from gnj.queue.holds import ALL_TYPES
+from gnj.queue.holds import ALL_TYPES, HELD
 from gnj.queue.model import Hold, Job
 from gnj.queue.states import JobStatus
-from gnj.queue.storage import Rows
+from gnj.queue.storage import Rows, Select
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,5 +31,5 @@ def types(tx: Rows, tenant: str | None) -> list[TypeSummary]:
     counts: dict[str, dict[JobStatus, int]] = {}
     for (type, status), count in tx.tally(Job, ["type", "status"], tenant=tenant).items():
         counts.setdefault(type, {})[status] = count
-    held = {hold.type or ALL_TYPES for hold in tx.find(Hold, tenant=tenant)}
+    held = {hold.type or ALL_TYPES for hold in tx.find(Hold, Select(HELD), tenant=tenant)}
     return [TypeSummary(type, counts.get(type, {}), type in held) for type in sorted(counts.keys() | held)]

@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import MISSING, fields, replace
 from datetime import datetime, timedelta
 from functools import cache
-from itertools import count
+from itertools import count, islice
 from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
@@ -25,33 +25,30 @@ from gnj.queue.errors import Duplicate, StorageUnavailable, TimedOut
 from gnj.queue.holds import ALL_TYPES
 from gnj.queue.model import (
     BELONGS,
+    GO_WITH,
+    ONE_OF,
     RECORDS,
-    Batch,
     Hold,
     Job,
-    JobAttempt,
     Kind,
-    Monitoring,
-    Pipeline,
+    Listener,
+    Permit,
     Record,
     RecordT,
-    Step,
     attributes,
     json_names,
 )
 from gnj.queue.ordering import selected
 from gnj.queue.states import (
-    BATCH_ENDED,
     JOB_CLAIMED,
     JOB_ENDED,
-    JOB_UNFINISHED,
-    PIPELINE_ENDED,
     JobStatus,
     Same,
 )
-from gnj.queue.storage import ALL, Bucket, Changes, Rows, Select, Settlement, Storage
-from gnj.queue.values import check_json
+from gnj.queue.storage import ALL, Bucket, Changes, Each, Rows, Select, Settlement, Storage
+from gnj.queue.values import Json, check_json
 from gnj.queue.where import EVERYTHING, Condition, matches
+from gnj.storage import memory_pruning
 
 _Key: TypeAlias = tuple[int, int, int]
 
@@ -154,6 +151,11 @@ class _MemoryRows:
         rows.sort(key=attrgetter("id"))
         return [_copy(row) for row in selected(rows, select, self._value)]
 
+    def columns(
+        self, kind: type[Record], names: Sequence[str], select: Select = ALL, *, tenant: str | None = None
+    ) -> list[tuple[Any, ...]]:
+        return [tuple(getattr(row, name) for name in names) for row in self.find(kind, select, tenant=tenant)]
+
     def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
         return len(self._matching(kind, where, tenant))
 
@@ -170,16 +172,36 @@ class _MemoryRows:
     ) -> dict[tuple[Any, ...], int]:
         return Counter(tuple(_bucket(row, part) for part in by) for row in self._matching(kind, where, tenant))
 
+    def tally_ended(
+        self,
+        by: Sequence[str | Bucket],
+        since: datetime | None,
+        where: Condition = EVERYTHING,
+        *,
+        type: str | None = None,
+        tenant: str | None = None,
+    ) -> dict[tuple[Any, ...], int]:
+        return Counter(
+            tuple(_bucket(job, part) for part in by)
+            for job in self._matching(Job, where, tenant)
+            if type in (None, job.type) and job.status in JOB_ENDED and job.ended_at is not None
+            if since is None or job.ended_at >= since
+        )
+
     def insert(self, kind: type[RecordT], rows: Sequence[Changes]) -> list[RecordT]:
-        return [
-            self._hold(values) or self._new(kind, values) if kind is Hold else self._new(kind, values)
-            for values in rows
-        ]
+        key = ONE_OF.get(kind)
+        return [(key and self._same(kind, key, values)) or self._new(kind, values) for values in rows]
 
     def insert_jobs(self, rows: Sequence[Changes]) -> list[tuple[Job, bool]]:
         result = []
+        named = self._named() if any(values.get("custom_id") is not None for values in rows) else set()
         for values in rows:
             taken = self._having(values.get("unique_id"), values.get("tenant", ""))
+            name = values.get("tenant", ""), values["type"], values.get("custom_id")
+            if taken is None and name in named:
+                raise Duplicate
+            if taken is None and name[2] is not None:
+                named.add(name)
             result.append((self._new(Job, values), True) if taken is None else (_copy(taken), False))
         return result
 
@@ -194,6 +216,9 @@ class _MemoryRows:
                 raise Duplicate
         return [self._write(row, changes) for row in rows]
 
+    def rewrite(self, kind: type[Record], id: int, changes: Changes) -> bool:
+        return bool(self.edit(kind, [id], changes))
+
     def move(self, kind: type[RecordT], ids: Sequence[int], frm: Collection[Any], changes: Changes) -> list[RecordT]:
         rows = [row for id in sorted(set(ids)) if (row := self._row(kind, id))]
         return [self._write(row, changes) for row in rows if cast("Any", row).status in frm]
@@ -203,6 +228,15 @@ class _MemoryRows:
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
         return [self._settle(settlement) for settlement in settlements]
+
+    def complete(self, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> list[bool]:
+        result = []
+        for id, attempt, output in ends:
+            job = self._row(Job, id)
+            alone = job is not None and not job.is_member
+            written = changes if output is None else {**changes, "output": output}
+            result.append(alone and self._settle(Settlement(id, attempt, frm, written)) is not None)
+        return result
 
     def claim(
         self,
@@ -220,14 +254,27 @@ class _MemoryRows:
         for type in free:
             own = (key for key in self._storage._ready.get(type, ()) if self._may(key, type, held, tenants))
             chosen += [key for key, _ in zip(own, range(limit), strict=False)]
-        result = []
+        result: list[Job] = []
         for *_, id in sorted(chosen)[:limit]:
             job = self._storage._tables[Job][id]
-            claim = {"attempt": job.attempt + 1, "lease": lease, "lease_expires_at": After(lease)}
-            result.append(self._write(job, {**changes, **claim}))
+            named = {name: v.values[len(result)] if isinstance(v, Each) else v for name, v in changes.items()}
+            result.append(self._claim(job, lease, named))
         return result
 
-    def renew(self, claims: Sequence[tuple[int, int]], lease: float) -> list[Job | None]:
+    def take(self, ids: Sequence[int], *, lease: float, changes: Changes) -> list[Job]:
+        jobs = [job for id in sorted(set(ids)) if (job := self._row(Job, id)) is not None and _is_ready(job)]
+        return [self._claim(job, lease, changes) for job in jobs]
+
+    def permits(self, limit_id: int) -> list[tuple[Permit, bool]]:
+        found: list[tuple[Permit, bool]] = []
+        for permit in self._matching(Permit, EVERYTHING, None):
+            job = self._row(Job, permit.job_id)
+            counts = job is not None and job.status in JOB_CLAIMED and job.attempt == permit.attempt
+            found += [(permit, counts)] if permit.limit_id == limit_id else []
+        return sorted(found, key=lambda each: each[0].id)
+
+    def renew(self, claims: Sequence[tuple[int, int]], lease: float, *, wait: bool = True) -> list[Job | None]:
+        del wait  # nobody has a row locked while another one runs
         result: list[Job | None] = []
         for id, attempt in claims:
             job = self._row(Job, id)
@@ -257,23 +304,103 @@ class _MemoryRows:
         gone.sort(key=lambda job: (job.lease_expires_at, job.id))
         return [_copy(job) for job in gone[:limit]]
 
+    def lane(
+        self,
+        type: str,
+        tenant: str | None,
+        limit: int,
+        *,
+        key: str | None = None,
+        backward: bool = False,
+        low: int | None = None,
+        high: int | None = None,
+        offset: int = 0,
+    ) -> list[tuple[int, str, str | None]]:
+        ready = self._storage._ready.get(type, [])
+        found = (self._storage._tables[Job][id] for *_, id in (reversed(ready) if backward else ready))
+        chosen = (
+            (job.id, job.tenant, job.limit_key)
+            for job in found
+            if tenant in (None, job.tenant)
+            and key in (None, job.limit_key)
+            and (low is None or job.priority >= low)
+            and (high is None or job.priority <= high)
+        )
+        return list(islice(chosen, offset, offset + limit))
+
+    def lane_size(self, type: str, tenant: str, *, low: int | None = None, high: int | None = None) -> int:
+        return len(self.lane(type, tenant, len(self._storage._ready.get(type, [])), low=low, high=high))
+
+    def due(
+        self,
+        type: str,
+        tenant: str,
+        limit: int,
+        *,
+        backward: bool = False,
+        upto: datetime | None = None,
+        offset: int = 0,
+    ) -> list[int]:
+        waiting = [
+            job
+            for job in self._matching(Job, EVERYTHING, tenant)
+            if job.type == type and job.status is JobStatus.QUEUED and job.due_at is not None
+            if upto is None or job.due_at <= upto
+        ]
+        waiting.sort(key=lambda job: (job.due_at, job.id), reverse=backward)
+        return [job.id for job in waiting[offset : offset + limit]]
+
+    def ended(
+        self,
+        type: str,
+        tenant: str,
+        statuses: Collection[JobStatus],
+        limit: int,
+        *,
+        backward: bool = False,
+        beyond: tuple[datetime, int] | None = None,
+        offset: int = 0,
+    ) -> list[tuple[int, datetime]]:
+        found = [
+            (job.ended_at, job.id)
+            for job in self._matching(Job, EVERYTHING, tenant)
+            if job.type == type and job.status in statuses and job.ended_at is not None
+        ]
+        found.sort(reverse=backward)
+        if beyond is not None:
+            found = [each for each in found if (each < beyond if backward else each > beyond)]
+        return [(id, ended_at) for ended_at, id in found[offset : offset + limit]]
+
+    def named(self, type: str, tenant: str, ids: Collection[str], *, again: bool = False) -> list[Job]:
+        del again  # what is read is what there is
+        wanted = frozenset(ids)
+        found = (job for job in self._matching(Job, EVERYTHING, tenant) if job.type == type and job.custom_id in wanted)
+        return [_copy(job) for job in sorted(found, key=attrgetter("id"))]
+
+    def keys(self, type: str, tenant: str, after: str, limit: int) -> list[str]:
+        ready = (self._storage._tables[Job][id] for *_, id in self._storage._ready.get(type, ()))
+        found = {job.limit_key for job in ready if job.tenant == tenant and job.limit_key is not None}
+        return sorted(each for each in found if each > after)[:limit]
+
+    def tenants(self, type: str, after: str | None, limit: int) -> list[str]:
+        ready = (self._storage._tables[Job][id] for *_, id in self._storage._ready.get(type, ()))
+        found = sorted({job.tenant for job in ready})
+        return [each for each in found if after is None or each > after][:limit]
+
+    def listens(self, wants: str, besides: int | None = None) -> bool:
+        now = self.now()
+        listeners = self._matching(Listener, EVERYTHING, None)
+        return any(row.wants == wants and row.id != besides and row.expires_at > now for row in listeners)
+
     def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
-        gone, old = self.now() - timedelta(seconds=deleted), None
-        if ended is not None:
-            old = self.now() - timedelta(seconds=ended)
+        now = self.now()
+        gone, old = now - timedelta(seconds=deleted), None if ended is None else now - timedelta(seconds=ended)
         removed = 0
-        for rows in self._storage._tables.values():
-            todo = [row for row in rows.values() if (row.deleted_at is not None and row.deleted_at <= gone)]
-            todo.sort(key=lambda row: (row.deleted_at, row.id))
-            if old is not None:
-                todo += sorted((row for row in rows.values() if self._is_old(row, old)), key=_last_touched)
-            left = [
-                row for row in todo if isinstance(row, Job) and row.status is JobStatus.PLANNED and not row.deleted_at
-            ]
-            todo = [row for row in todo if row not in left] + left
-            for row in todo[:limit]:
+        for kind in self._storage._tables:
+            todo = memory_pruning.old(self._storage._tables, kind, gone, old)[:limit]
+            for row in todo:
                 self._remove(row)
-            removed += len(todo[:limit])
+            removed += len(todo)
         return removed
 
     def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
@@ -334,6 +461,8 @@ class _MemoryRows:
             and job.status in settlement.frm
             and settlement.attempt in (None, job.attempt)
             and (not settlement.expired or _expired(job, self.now()))
+            and not (settlement.plain and job.is_member)
+            and settlement.tenant in (None, job.tenant)
         )
         if job is None or not applies:
             return None
@@ -351,58 +480,8 @@ class _MemoryRows:
         id = getattr(row, via)
         return getattr(None if id is None else self._row(kind, id), attribute, None)
 
-    def _is_old(self, row: Record, moment: datetime) -> bool:
-        """Whether nobody can need the row any more, unless it is younger than `moment`; see `Rows.prune`."""
-        if row.deleted_at is not None:
-            return False
-        match row:
-            case Job():
-                if row.status in JOB_ENDED:
-                    over = row.ended_at is not None and row.ended_at <= moment
-                else:  # it stayed planned because what it belongs to ended without it
-                    member = row.batch_id is not None or row.pipeline_id is not None
-                    over = member and row.status is JobStatus.PLANNED and row.updated_at <= moment
-                live = (
-                    self._is_live(kind, id, moment) for kind, id in ((Batch, row.batch_id), (Pipeline, row.pipeline_id))
-                )
-                return over and not any(live)
-            case Batch():
-                over = row.status in BATCH_ENDED and row.updated_at <= moment and not self._has(Job, batch_id=row.id)
-                return over and not self._is_live(Pipeline, row.pipeline_id, moment)
-            case Pipeline():
-                over = row.status in PIPELINE_ENDED and row.updated_at <= moment
-                return over and not self._has(Job, pipeline_id=row.id) and not self._has(Batch, pipeline_id=row.id)
-            case Monitoring():
-                return row.created_at <= moment
-        return False
-
-    def _is_live(self, kind: Any, id: int | None, moment: datetime) -> bool:
-        parent: Any = None if id is None else self._row(kind, id)
-        if parent is None:
-            return False
-        if parent.status not in BATCH_ENDED | PIPELINE_ENDED or parent.updated_at > moment:
-            return True
-        if isinstance(parent, Batch):
-            return self._is_active(batch_id=id) or self._is_live(Pipeline, parent.pipeline_id, moment)
-        inner = [b for b in self._matching(Batch, EVERYTHING, None) if b.pipeline_id == id]
-        return self._is_active(pipeline_id=id) or any(self._is_active(batch_id=batch.id) for batch in inner)
-
-    def _is_active(self, **parent: Any) -> bool:
-        ((via, id),) = parent.items()
-        active = JOB_UNFINISHED - {JobStatus.PLANNED}
-        return any(getattr(job, via) == id and job.status in active for job in self._matching(Job, EVERYTHING, None))
-
-    def _has(self, kind: type[Record], **attribute: Any) -> bool:
-        ((name, value),) = attribute.items()
-        return any(getattr(row, name) == value for row in self._storage._tables[kind].values())
-
     def _remove(self, row: Record) -> None:
-        goes_with: dict[type[Record], tuple[type[Record], str]] = {
-            Job: (JobAttempt, "job_id"),
-            Pipeline: (Step, "pipeline_id"),
-        }
-        if type(row) in goes_with:
-            kind, via = goes_with[type(row)]
+        for kind, via in GO_WITH.get(type(row), ()):
             for other in [r for r in self._storage._tables[kind].values() if getattr(r, via) == row.id]:
                 self._storage._put(kind, other.id, None)
         self._storage._put(type(row), row.id, None)
@@ -413,9 +492,20 @@ class _MemoryRows:
         jobs = self._storage._tables[Job].values()
         return next((j for j in jobs if j.unique_id == key and j.tenant == tenant and j.deleted_at is None), None)
 
-    def _hold(self, values: Changes) -> Any:
-        holds = self._matching(Hold, EVERYTHING, values.get("tenant", ""))
-        return next((_copy(hold) for hold in holds if hold.type == values["type"]), None)
+    def _named(self) -> set[tuple[str, str, str | None]]:
+        """What custom ids are taken."""
+        jobs = (job for job in self._storage._tables[Job].values() if job.deleted_at is None)
+        return {(job.tenant, job.type, job.custom_id) for job in jobs if job.custom_id is not None}
+
+    def _claim(self, job: Job, lease: float, changes: Changes) -> Job:
+        claim = {"attempt": job.attempt + 1, "lease": lease, "lease_expires_at": After(lease)}
+        return self._write(job, {**changes, **claim})
+
+    def _same(self, kind: type[RecordT], key: Sequence[str], values: Changes) -> RecordT | None:
+        """The row that is there already in the place of a new one."""
+        wanted = [values.get(name, "" if name == "tenant" else None) for name in key]
+        there = (row for row in self._matching(kind, EVERYTHING, None) if [getattr(row, n) for n in key] == wanted)
+        return next((_copy(row) for row in there), None)
 
     def _may(self, key: _Key, type: str, held: set[tuple[str, str | None]], tenants: Sequence[str] | None) -> bool:
         tenant = self._storage._tables[Job][key[2]].tenant
@@ -432,12 +522,6 @@ def _key(job: Job) -> _Key:
 
 def _expired(job: Job, now: datetime) -> bool:
     return job.lease_expires_at is not None and job.lease_expires_at <= now
-
-
-def _last_touched(row: Any) -> tuple[Any, int]:
-    if isinstance(row, Job):
-        return (row.ended_at or row.updated_at, row.id)
-    return (row.updated_at, row.id)
 
 
 def _bucket(row: Record, part: str | Bucket) -> Any:

@@ -20,8 +20,9 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
+from urllib.parse import unquote
 
 import pytest
 
@@ -128,8 +129,22 @@ class Echo:
             http.Route(path="/fail", methods=("GET",), endpoint=self.fail, name="fail"),
             http.Route(path="/down", methods=("GET",), endpoint=self.down, name="down"),
             http.Route(path="/stream", methods=("GET", "POST"), endpoint=self.stream, name="stream"),
+            *self.of_rest(),
             http.Route(path="/long", methods=("PUT",), endpoint=lambda _: http.text("ż" * 100_000, 207), name="long"),
         ]
+
+    def of_rest(self) -> Iterator[http.Route]:
+        """Routes with errors of a shape of their own; of what is below them and nothing else, one for all."""
+
+        def refuse(error: Any, status: int, headers: Sequence[tuple[str, str]] = ()) -> http.Response:
+            return http.json({"error": error["message"]}, status, headers)
+
+        paths = {"/rest": self.echo, "/rest/fail": self.fail, "/rest/down": self.down}
+        for path, endpoint in paths.items():
+            yield http.Route(path=path, methods=("GET", "POST"), endpoint=endpoint, name=path[1:], refuse=refuse)
+        yield http.Route(
+            path="/rest/{rest...}", methods=(http.ANY,), endpoint=self.echo, name="rest.tail", refuse=refuse
+        )
 
     @staticmethod
     def echo(request: http.Request) -> http.Response:
@@ -138,6 +153,7 @@ class Echo:
             {
                 "method": request.method,
                 "path": request.path,
+                "sent": request.sent_path,
                 "places": dict(request.path_params),
                 "query": dict(request.query),
                 "cookies": dict(request.cookies),
@@ -312,6 +328,48 @@ class AdapterContract:
         answer = serve(Echo(), "/jobs")(Call("GET", "/jobs/down"))
         assert (answer.status, answer.header("retry-after")) == (503, "5")
         assert json.loads(answer.body)["errors"][0]["extensions"]["code"] == StorageUnavailable.code
+
+    def test_errors_have_the_shape_of_their_route(self, serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+        """Those too that no endpoint is asked about."""
+        jobs = Echo(max_body=100, max_headers=2_000, max_url=1_000)
+        jobs.start_error = StorageUnavailable()
+        client = serve(jobs, "/jobs")
+
+        def told(call: Call, target: str = "/jobs/rest") -> tuple[int, str | None]:
+            answer = client(Call(call.method, target + call.target, call.body, call.headers))
+            assert answer.header("content-type") == "application/json; charset=utf-8"
+            (text,) = json.loads(answer.body).items()
+            assert text[0] == "error"
+            return answer.status, text[1]
+
+        assert told(Call("GET", "")) == (503, str(StorageUnavailable()))
+        jobs.start_error = None
+        assert told(Call("GET", "/down")) == (503, str(StorageUnavailable()))
+        assert told(Call("GET", "/fail")) == (500, "Internal error")
+        assert told(Call("PUT", "")) == (405, "This path answers GET, POST, HEAD.")
+        assert client(Call("PUT", "/jobs/rest")).header("allow") == "GET, POST, HEAD"
+        assert told(Call("POST", "", b"x" * 101)) == (413, "A body is limited to 100 bytes.")
+        assert told(Call("GET", "", b"", (("x", "h" * 2_001),))) == (431, "Headers are limited to 2,000 bytes.")
+        assert told(Call("GET", "?" + "q" * 1_000)) == (414, "The URL is limited to 1,000 bytes.")
+        assert "Internal error" in caplog.text
+
+    @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "OPTIONS"])
+    @pytest.mark.parametrize("rest", ["x", "x/y", "fail/x", "x%2Fy", "x/y/", "%C5%BC/..z"])
+    def test_a_route_may_take_all_that_is_left(self, serve: Serve, method: str, rest: str) -> None:
+        """Whatever the method, unless another route is meant; and it learns what was sent, where the server tells."""
+        answer = serve(Echo(), "/jobs")(Call(method, f"/jobs/rest/{rest}?a=1"))
+        came = json.loads(answer.body)
+        assert (answer.status, came["method"]) == (200, method)
+        assert came["places"]["rest"].rstrip("/") == unquote(rest).rstrip("/")
+        assert came["sent"] in (None, f"/jobs/rest/{rest}")
+
+    def test_of_two_routes_the_first_is_meant(self, serve: Serve) -> None:
+        """That of a method it does not have, too."""
+        client = serve(Echo(), "/jobs")
+        assert json.loads(client(Call("GET", "/jobs/rest")).body)["places"] == {}
+        assert client(Call("GET", "/jobs/rest/fail")).status == 500
+        assert client(Call("DELETE", "/jobs/rest/fail")).status == 405
+        assert client(Call("GET", "/jobs/restful")).status == 404
 
     def test_the_first_request_starts_it_once(self, serve: Serve) -> None:
         """Where no lifespan ran before."""

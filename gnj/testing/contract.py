@@ -22,11 +22,15 @@ pytest.register_assert_rewrite("gnj.testing.contracts")
 
 from gnj.testing.contracts.claims import ClaimContract, LeaseContract  # noqa: E402
 from gnj.testing.contracts.conditions import ConditionContract  # noqa: E402
+from gnj.testing.contracts.ends import EndContract  # noqa: E402
 from gnj.testing.contracts.inserts import EditContract, InsertContract, InsertJobsContract, StandInContract  # noqa: E402
+from gnj.testing.contracts.lanes import LaneContract  # noqa: E402
+from gnj.testing.contracts.limits import LimitContract  # noqa: E402
 from gnj.testing.contracts.moves import MoveContract, SettleContract  # noqa: E402
 from gnj.testing.contracts.pruning import PruneContract, TrimContract  # noqa: E402
 from gnj.testing.contracts.races import RaceContract  # noqa: E402
 from gnj.testing.contracts.reads import ReadContract  # noqa: E402
+from gnj.testing.contracts.together import TogetherContract  # noqa: E402
 from gnj.testing.contracts.transactions import TransactionContract  # noqa: E402
 from gnj.testing.contracts.values import ValueContract  # noqa: E402
 
@@ -38,8 +42,12 @@ class StorageContract(
     TrimContract,
     PruneContract,
     LeaseContract,
+    LaneContract,
+    LimitContract,
     ClaimContract,
+    TogetherContract,
     SettleContract,
+    EndContract,
     MoveContract,
     ValueContract,
     StandInContract,

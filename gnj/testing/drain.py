@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from gnj.queue.ends import Outcome
 from gnj.queue.model import Job
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.where import Where
 from gnj.worker import Context, Handlers
 from gnj.worker.context import Flags
@@ -61,7 +63,7 @@ def drain(jobs: Application, *, types: Sequence[str] | None = None, limit: int =
             source.release(claimed)
             raise AssertionError(f"more than {limit} tries were made, and jobs are still ready")
         (outcome,) = [_tried(job, jobs.handlers, source) for job in claimed]
-        (result,) = source.settle([outcome])
+        (result,) = jobs.queue.settle([outcome])
         if isinstance(result, Exception):
             raise result
         done.append(result)
@@ -88,7 +90,7 @@ def _tried(job: Job, handlers: Handlers, source: QueueSource) -> Outcome:
     if handler is None:
         source.release([job])
         raise AssertionError(f"no handler is registered for {job.type!r}")
-    run = Run(job, due=float("inf"))
+    run = Run(job, handler, time.monotonic())
     context = Context(job, source, Flags(), asyncio.to_thread)
     arguments = (job, context) if handler.takes_context else (job,)
     if not handler.is_async:

@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gnj.queue.clock import Clock
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError
 from gnj.queue.holds import ALL_TYPES
 from gnj.queue.model import RECORDS, Batch, Hold, Job, NewJob, Pipeline, Record, Step
 from gnj.queue.retry import Exponential, Fixed, Linear
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import (
     BATCH_ENDED,
     JOB_BROKEN,

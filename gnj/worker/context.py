@@ -7,7 +7,6 @@ import logging
 import threading
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -26,14 +25,47 @@ Hop: TypeAlias = Callable[[Callable[[], Any]], Awaitable[Any]]
 _logger = logging.getLogger("gnj.job")
 
 
-@dataclass(frozen=True, slots=True)
+class Flag:
+    """A `threading.Event` that costs little where nobody waits for it: every job has two, and few handlers wait."""
+
+    __slots__ = ("_event", "_lock", "_set")
+
+    def __init__(self) -> None:
+        self._set = False
+        self._lock = threading.Lock()
+        self._event: threading.Event | None = None
+
+    def set(self) -> None:
+        """Sets it, for good."""
+        with self._lock:
+            self._set = True
+            if self._event is not None:
+                self._event.set()
+
+    def is_set(self) -> bool:
+        """Whether it is set."""
+        return self._set
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Waits until it is set, or for `timeout` seconds; whether it is."""
+        with self._lock:
+            if self._set:
+                return True
+            if self._event is None:
+                self._event = threading.Event()
+        return self._event.wait(timeout)
+
+
 class Flags:
     """What the worker has learnt about a claim while its handler runs."""
 
-    cancel: threading.Event = field(default_factory=threading.Event)
-    """The handler should stop."""
-    over: threading.Event = field(default_factory=threading.Event)
-    """The claim is over: whatever the handler still tells is not stored."""
+    __slots__ = ("cancel", "over")
+
+    def __init__(self) -> None:
+        self.cancel = Flag()
+        """The handler should stop."""
+        self.over = Flag()
+        """The claim is over: whatever the handler still tells is not stored."""
 
     def end(self) -> None:
         """The claim is over, so the handler should stop as well."""

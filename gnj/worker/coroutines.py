@@ -51,7 +51,10 @@ class Coroutines:
             for task in tasks:
                 task.cancel()
 
-        self._loop.call_soon_threadsafe(begin)
+        if threading.current_thread() is self._thread:  # one coroutine has ended and makes room for the next
+            begin()
+        else:
+            self._loop.call_soon_threadsafe(begin)
         return lambda: self._tell(cancel)
 
     def close(self, until: float) -> None:

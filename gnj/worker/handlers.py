@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gnj.queue.errors import InvalidInput
 from gnj.queue.policy import Policy, checked
 from gnj.queue.retry import Backoff
+
+if TYPE_CHECKING:
+    from gnj.queue.scheduling import Declaration
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +51,8 @@ class Handlers:
         self._policies: dict[str, Policy] = {}
         self.policies: Mapping[str, Policy] = MappingProxyType(self._policies)
         """The policies by type, as they are at each look: what `Queue(policies=...)` reads."""
+        self.declarations: list[Declaration] = []
+        """The recurring jobs that are declared in code (`GNJ.recurring`): what `Queue(declarations=...)` writes."""
 
     @property
     def types(self) -> tuple[str, ...]:

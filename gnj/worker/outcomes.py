@@ -7,9 +7,9 @@ import logging
 import traceback
 from typing import Any
 
-from gnj.queue.errors import CancelRequested, InvalidInput, Snooze
+from gnj.queue.ends import Outcome
+from gnj.queue.errors import CancelRequested, Failed, InvalidInput, Snooze
 from gnj.queue.model import Job
-from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.values import check_json, check_seconds, clean_text
 
@@ -47,6 +47,11 @@ def timed_out(claim: Job) -> Outcome:
     return _failed(claim, f"timed out after {claim.timeout:g} s")
 
 
+def not_begun(claim: Job) -> Outcome:
+    """Its cancellation was requested before its handler was called."""
+    return Outcome(claim, JobStatus.CANCELLED, {"cancelMessage": "cancelled before it began"})
+
+
 def log(claim: Job, outcome: Outcome) -> None:
     """Says that a try has failed; the traceback is kept in the job's history of attempts."""
     text = outcome.output.get("error") if isinstance(outcome.output, dict) else None
@@ -61,7 +66,9 @@ def log(claim: Job, outcome: Outcome) -> None:
 
 
 def described(error: BaseException) -> str:
-    """`ValueError: message`, storable; the bare name where there is no message, or none can be had."""
+    """`ValueError: message`, storable; the bare name where there is no message, or none can be had. Of `Failed`, the reason."""
+    if isinstance(error, Failed):
+        return clean_text(str(error.reason))
     name = type(error).__name__
     try:
         text = str(error)

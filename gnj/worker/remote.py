@@ -13,6 +13,7 @@ from typing import Any
 from gnj.client.errors import ClientError, Unreachable
 from gnj.client.http import Client
 from gnj.client.protocol import JOB, Operation, as_variable
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import (
     Forbidden,
     GnjError,
@@ -25,7 +26,7 @@ from gnj.queue.errors import (
 from gnj.queue.model import Job, by_wire
 from gnj.queue.policy import Policy
 from gnj.queue.runner import MAX_LEASE
-from gnj.queue.service import MAX_CLAIM, Outcome
+from gnj.queue.service import MAX_CLAIM
 from gnj.queue.states import JOB_CLAIMED, JobStatus
 from gnj.queue.values import Json, check_seconds, check_word, dump_json
 from gnj.queue.wake import Wake
@@ -146,7 +147,7 @@ class RemoteSource:
         self._over(claim for claim, job in zip(claims, renewed, strict=True) if job is None)
         return renewed
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
+    def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Job | GnjError | None]:
         """See `Source.settle`."""
         return self._ended(outcomes)
 
@@ -155,14 +156,12 @@ class RemoteSource:
         asked = {"id": claim.id, "attempt": claim.attempt, "info": as_variable(info, "progress")}
         return wire.refreshed(claim, self._ask(Operation(_PROGRESS, "job", asked)))
 
-    def release(self, claims: Sequence[Job]) -> list[Job]:
+    def release(self, claims: Sequence[Job]) -> frozenset[int]:
         """See `Source.release`."""
-        results = self._ended([Outcome(claim, JobStatus.QUEUED) for claim in claims])
-        refusals = [result for result in results if isinstance(result, GnjError)]
-        for refusal in refusals:
-            if not isinstance(refusal, (LeaseLost, JobNotFound)):
-                raise refusal
-        return [result for result in results if isinstance(result, Job)]
+        for result in self._ended([Outcome(claim, JobStatus.QUEUED) for claim in claims]):
+            if isinstance(result, GnjError) and not isinstance(result, (LeaseLost, JobNotFound)):
+                raise result
+        return frozenset()
 
     @contextmanager
     def listening(self) -> Iterator[None]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import CancelRequested, GnjError, LeaseLost
 from gnj.queue.model import Job
-from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.worker import outcomes
 from gnj.worker.context import Flags
+from gnj.worker.handlers import Handler
 
 logger = logging.getLogger("gnj.worker")
 
@@ -22,15 +24,30 @@ class Run:
     """A claimed job and where its handler stands."""
 
     claim: Job
-    due: float
-    """When it times out (`time.monotonic`)."""
+    handler: Handler | None
+    claimed: float
+    """When it was claimed; like all times here by `time.monotonic`."""
+    due: float = math.inf
+    """When it times out: counted from its beginning, not from the claim."""
     flags: Flags = field(default_factory=Flags)
+    began: float = 0.0
+    """When it was given a slot; 0 before."""
     decided: bool = False
     """How the claim ends is settled, though perhaps not told yet."""
     leaving: bool = False
     """Its async handler was cancelled because the worker stops."""
     cancel: Callable[[], None] | None = None
     """Cancels its async handler."""
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a worker that held it was lost: perhaps because of it."""
+        return self.claim.stalled_count > 0
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its handler is awaited."""
+        return self.handler is not None and self.handler.is_async
 
     def __str__(self) -> str:
         return f"job {self.claim.id} ({self.claim.type}), claim {self.claim.attempt}"

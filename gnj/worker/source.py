@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError
 from gnj.queue.model import Job
-from gnj.queue.service import MAX_CLAIM, Outcome, Queue
+from gnj.queue.policy import Policy
+from gnj.queue.service import MAX_CLAIM, Queue
+from gnj.queue.states import JobStatus
 from gnj.queue.values import Json, check_text
 
 DEFAULT_LEASE = 30.0
@@ -37,14 +40,20 @@ class Source(Protocol):
         A status of `cancel-requested` in the answer is how a worker learns of a cancellation.
         """
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
-        """Ends claims, each on its own: the job, or the error in its place. The same outcome again is no error."""
+    def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Job | GnjError | None]:
+        """Ends claims, each on its own: the error in its place (`Locked`: to be told again a little later); else the job, or
+        None where it is not at hand.
+
+        The same outcome again is no error. Outputs are JSON that was checked.
+        """
 
     def progress(self, claim: Job, info: Json) -> Job:
         """Merges `info` into the job's progress; the job. Raises `LeaseLost`, `CancelPending`, `InvalidInput`."""
 
-    def release(self, claims: Sequence[Job]) -> list[Job]:
-        """Gives claims back, counting nothing; those that are over already are left out of the answer."""
+    def release(self, claims: Sequence[Job]) -> frozenset[int]:
+        """Gives claims back, counting nothing; nothing happens to those that are over already. The ids of those that could not be
+        given back, and are to be a little later.
+        """
 
     def listening(self) -> AbstractContextManager[None]:
         """While the block lasts, `wait` also returns for changes made elsewhere, where the queue can tell."""
@@ -62,6 +71,19 @@ class Source(Protocol):
         """Makes every `wait` return."""
 
 
+@runtime_checkable
+class Limited(Protocol):
+    """A `Source` that knows which types have limits, so that no more of their jobs are claimed than can begin at once: a claim
+    that waits keeps the jobs of others. Where a source does not know, they are claimed ahead as all others are.
+    """
+
+    def claim(self, types: Sequence[str], limit: int, slots: int | None = None) -> list[Job]:
+        """See `Source.claim`; of those types that have limits at most `slots`."""
+
+    def limits(self, types: Sequence[str]) -> bool:
+        """Whether some of `types` are known to have limits, so that `claim` may have kept jobs back for want of `slots`."""
+
+
 class QueueSource:
     """A `Queue` in this process as a `Source`.
 
@@ -71,6 +93,7 @@ class QueueSource:
         worker_type: Likewise, what kind of worker it is.
         lease: Seconds for which claims are taken and renewed.
         tenants: Whose jobs are claimed; everybody's unless given.
+        policies: How jobs are tried that say nothing themselves, by type; what the queue knows of the other types stays.
     """
 
     def __init__(
@@ -80,15 +103,21 @@ class QueueSource:
         worker_type: str | None = None,
         lease: float = DEFAULT_LEASE,
         tenants: Sequence[str] | None = None,
+        policies: Mapping[str, Policy] | None = None,
     ) -> None:
         self.queue = queue
+        self.policies = policies
         self.worker_id = own_name() if worker_id is None else worker_id
         self.worker_type = worker_type
         self.lease = queue.lease_of(lease)
         self.tenants = None if tenants is None else [check_text(tenant, "a tenant") for tenant in tenants]
 
-    def claim(self, types: Sequence[str], limit: int) -> list[Job]:
-        """See `Source.claim`."""
+    def limits(self, types: Sequence[str]) -> bool:
+        """See `Limited.limits`."""
+        return self.queue.is_limited(types)
+
+    def claim(self, types: Sequence[str], limit: int, slots: int | None = None) -> list[Job]:
+        """See `Limited.claim`."""
         return self.queue.acquire(
             types,
             min(limit, MAX_CLAIM),
@@ -96,6 +125,8 @@ class QueueSource:
             worker_type=self.worker_type,
             lease=self.lease,
             tenants=self.tenants,
+            policies=self.policies,
+            slots=slots,
         )
 
     def renew(self, claims: Sequence[Job]) -> list[Job | None]:
@@ -103,20 +134,25 @@ class QueueSource:
         tokens = [(claim.id, claim.attempt) for claim in claims]
         renewed: list[Job | None] = []
         for start in range(0, len(tokens), MAX_CLAIM):
-            renewed += self.queue.heartbeats(tokens[start : start + MAX_CLAIM], lease=self.lease)
+            renewed += self.queue.heartbeats(tokens[start : start + MAX_CLAIM], lease=self.lease, wait=False)
         return renewed
 
-    def settle(self, outcomes: Sequence[Outcome]) -> list[Job | GnjError]:
+    def settle(self, outcomes: Sequence[Outcome]) -> Sequence[Job | GnjError | None]:
         """See `Source.settle`."""
-        return self.queue.settle(outcomes)
+        results = self.queue.finish(outcomes)
+        for job in results:
+            # what is put back for a while, such as for its next try, is looked for when the while is over
+            if isinstance(job, Job) and job.status is JobStatus.QUEUED and job.due_at is not None:
+                self.queue.wake.set_in((job.due_at - job.updated_at).total_seconds())
+        return results
 
     def progress(self, claim: Job, info: Json) -> Job:
         """See `Source.progress`."""
         return self.queue.progress(claim, info)
 
-    def release(self, claims: Sequence[Job]) -> list[Job]:
+    def release(self, claims: Sequence[Job]) -> frozenset[int]:
         """See `Source.release`."""
-        return self.queue.release(claims)
+        return self.queue.give_back(claims)
 
     def listening(self) -> AbstractContextManager[None]:
         """See `Source.listening`."""
@@ -128,7 +164,9 @@ class QueueSource:
         return self.queue.wake.rings
 
     def wait(self, seen: int, timeout: float) -> int:
-        """See `Source.wait`."""
+        """See `Source.wait`. What has to be done before a claim from time to time is done here, where no job waits for it."""
+        if self.queue.wake.rings == seen:
+            self.queue.keep_up()
         return self.queue.wake.wait(seen, timeout)
 
     def ring(self) -> None:

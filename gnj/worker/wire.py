@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from gnj.client.protocol import as_variable
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import CancelPending, GnjError
 from gnj.queue.model import Attribute, Job, Kind, by_wire
 from gnj.queue.policy import Policy
-from gnj.queue.service import Outcome
 
 _READ: Mapping[Kind, Callable[[Any], Any]] = {Kind.TIME: datetime.fromisoformat}
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from functools import partial
+from typing import Any
 
 import httpx
 import pytest
@@ -309,3 +310,9 @@ def test_subscriptions_come_as_events(app, sqlite_database):
 def test_arguments_in_the_wrong_order_are_named(app, jobs):
     with pytest.raises(TypeError, match="takes a Flask application or blueprint, not a GNJ"):
         mount(jobs, app, "/jobs")
+
+
+def test_what_cannot_be_served_is_named(app):
+    url: Any = "sqlite:///jobs.db"
+    with pytest.raises(TypeError, match=r"serves a gnj\.GNJ, not a str"):
+        mount(app, url, "/jobs")

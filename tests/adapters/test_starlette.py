@@ -19,12 +19,14 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
+import gnj
 import gnj_starlette
 from gnj.api import http
 from gnj.api.graphql_http import METHODS, graphql_endpoint
 from gnj.api.hooks import Guard
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import StorageUnavailable
+from gnj.testing.adapters import Pieces
 from tests import serving
 from tests.graphql import toy
 
@@ -211,7 +213,18 @@ def test_other_methods_are_405_with_allow(jobs):
 
 def test_an_unknown_path_is_404(jobs):
     for path in ("/nothing", "/graphql%0a", "/graphql/%0a", "/graphql//"):
-        assert call(gnj_starlette.asgi_app(jobs), "GET", path).status_code == 404, path
+        response = call(gnj_starlette.asgi_app(jobs), "GET", path)
+        assert (response.status_code, response.json()) == (404, {"error": "Not found"}), path
+    response = call(gnj_starlette.asgi_app(jobs), "HEAD", "/nothing")
+    assert (response.status_code, response.content, response.headers["content-length"]) == (404, b"", "21")
+
+
+def test_an_unknown_path_below_a_host_is_the_hosts(jobs):
+    async def page(*_):
+        return PlainTextResponse("the host's own page", 404)
+
+    app = Starlette(routes=[Mount("/jobs", gnj_starlette.asgi_app(jobs))], exception_handlers={404: page})
+    assert call(app, "GET", "/jobs/nothing").text == "the host's own page"
 
 
 def test_there_are_no_cors_headers(jobs):
@@ -391,6 +404,43 @@ def test_work_that_began_is_finished_when_the_request_is_cancelled(jobs):
     assert jobs.events == ["start", "waited"]
 
 
+@pytest.mark.parametrize("where", ["endpoint", "head"])
+def test_a_stream_whose_request_is_cancelled_is_closed(jobs, where):
+    """Wherever that happens, as by a middleware of the host's that limits the time: it counts as open until it is closed."""
+    pieces, begun = Pieces([b"a"]), threading.Event()
+
+    def stream(_request):
+        begun.set()
+        assert jobs.go.wait(WAIT)
+        return http.Response(stream=pieces)
+
+    jobs.wait = stream
+    app = gnj_starlette.asgi_app(jobs)
+
+    async def receive():
+        return {"type": "http.request", "body": b""}
+
+    async def main():
+        sending = asyncio.Event()
+
+        async def send(_message):
+            sending.set()
+            await asyncio.sleep(WAIT)
+
+        task = asyncio.ensure_future(app(http_scope("/wait", "GET"), receive, send))
+        assert await anyio.to_thread.run_sync(begun.wait, WAIT)
+        if where == "head":
+            jobs.go.set()
+            await sending.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        jobs.go.set()
+        assert await anyio.to_thread.run_sync(pieces.closed.wait, WAIT)
+
+    asyncio.run(asyncio.wait_for(main(), WAIT))
+
+
 def test_a_body_that_never_ends_is_408(jobs):
     jobs.limits = replace(jobs.limits, body_seconds=0.05)
     sent = []
@@ -483,3 +533,21 @@ def test_arguments_in_the_wrong_order_are_named():
     jobs: Any = Starlette()
     with pytest.raises(TypeError, match="takes a Starlette or FastAPI application, not a Jobs"):
         gnj_starlette.mount(app, jobs, "/jobs")
+
+
+def test_what_cannot_be_served_is_named():
+    url: Any = "sqlite:///jobs.db"
+    with pytest.raises(TypeError, match=r"serves a gnj\.GNJ, not a str"):
+        gnj_starlette.mount(Starlette(), url, "/jobs")
+
+
+def test_two_at_one_path_are_refused():
+    app = Starlette()
+    with gnj.GNJ("memory://") as jobs, gnj.GNJ("memory://") as other:
+        gnj_starlette.mount(app, jobs, "/jobs", faces=("graphql", "queues"))
+        before = list(app.routes)
+        with pytest.raises(ValueError, match="has a GNJ at '/jobs' already"):
+            gnj_starlette.mount(app, other, "/jobs/", faces=("health", "graphql"))
+        assert app.routes == before
+        gnj_starlette.mount(app, other, "/jobs", faces=("health",))  # what is not served there yet
+        gnj_starlette.mount(app, other, "/other/jobs")

@@ -70,7 +70,10 @@ def test_only_the_faces_asked_for():
 
 
 def test_what_it_does_not_have_is_404():
-    assert run(wsgi_app(Echo()), wsgi_environ(Call("GET", "/nothing")))[::2] == ("404 Not Found", b"Not Found")
+    assert run(wsgi_app(Echo()), wsgi_environ(Call("GET", "/nothing")))[::2] == (
+        "404 Not Found",
+        b'{"error":"Not found"}',
+    )
 
 
 def test_the_root_with_and_without_a_slash_below_a_script_name():

@@ -58,6 +58,13 @@ CALLS = {
     "workerMonitoringDelete": "mutation { workerMonitoringDelete(id: 1) { id } }",
     "jobHoldTypeCreate": 'mutation { jobHoldTypeCreate(jobHoldType: {type: "x"}) { id } }',
     "jobHoldTypeUpdate": 'mutation { jobHoldTypeUpdate(jobHoldType: {id: 1, type: "x"}) { id } }',
+    "recurringJob": "{ recurringJob(id: 1) { id nextRuns } }",
+    "recurringJobCount": "{ recurringJobCount }",
+    "recurringJobCreate": 'mutation { recurringJobCreate(recurringJob: {name: "x", cron: "0 3 * * *", job: {type: "a"}}) { id } }',
+    "recurringJobUpdate": 'mutation { recurringJobUpdate(recurringJob: {id: 1, cron: "0 4 * * *"}) { id } }',
+    "recurringJobDelete": "mutation { recurringJobDelete(id: 1) { id } }",
+    "recurringJobToggle": "mutation { recurringJobToggle(id: 1) { id } }",
+    "recurringJobRun": "mutation { recurringJobRun(id: 1) { id } }",
     "ping": "mutation { ping { success } }",
     "pong": f"mutation {{ pong(workerInfoInput: [{WORKER}]) {{ success }} }}",
     "progress": "mutation { progress(id: 2, attempt: 1, processingInfo: {}) { id } }",
@@ -70,13 +77,24 @@ REFUSED = {
     **dict.fromkeys(("batchUpdate", "pipelineUpdate", "pipelineStepUpdate", "startPipeline"), "NOT_FOUND"),
     **dict.fromkeys(("batchDelete", "pipelineDelete", "pipelineStepDelete", "workerMonitoringDelete"), "NOT_FOUND"),
     **dict.fromkeys(("jobHoldTypeDelete", "jobHoldTypeUpdate"), "NOT_FOUND"),
+    **dict.fromkeys((f"recurringJob{verb}" for verb in ("Update", "Delete", "Toggle", "Run")), "NOT_FOUND"),
     **dict.fromkeys(("jobCreate", "jobCreateMany", "batchCreate", "pipelineStepCreate"), "INVALID_INPUT"),
     "heartbeat": "LEASE_LOST",
 }
 EMPTY = {
-    **{name: [] for name in ("job", "batch", "pipeline", "pipelineStep", "jobHoldType", "acquireJobs")},
+    **{name: [] for name in ("job", "batch", "pipeline", "pipelineStep", "jobHoldType", "recurringJob", "acquireJobs")},
     **{name: [] for name in ("workerMonitoring", "workerSuccessRating")},
-    **dict.fromkeys(("jobCount", "batchCount", "pipelineCount", "pipelineStepCount", "workerSuccessRatingCount"), 0),
+    **dict.fromkeys(
+        (
+            "jobCount",
+            "batchCount",
+            "pipelineCount",
+            "pipelineStepCount",
+            "recurringJobCount",
+            "workerSuccessRatingCount",
+        ),
+        0,
+    ),
     **dict.fromkeys(("acquireJob", "recoverJob")),
     "jobSuccessRating": [{"totalJobs": 0}],
     "jobSuccessRatingCount": 30,
@@ -85,7 +103,7 @@ EMPTY = {
     "jobUpdateMany": [{"job": None, "code": "JOB_NOT_FOUND"}],
     "settle": [{"job": None, "code": "JOB_NOT_FOUND"}],
 }
-OWN = {"pipelineCreate", "toggleHoldJobType", "jobHoldTypeCreate", "workerMonitoringUpdate"}
+OWN = {"pipelineCreate", "recurringJobCreate", "toggleHoldJobType", "jobHoldTypeCreate", "workerMonitoringUpdate"}
 """What another tenant does in its own rows."""
 
 
@@ -111,6 +129,7 @@ def furnished(api):
     api.get("mutation { batchCreate(batch: {pipelineId: 1}) { id } }")
     api.get('mutation { toggleHoldJobType(type: "held") { id } }')
     api.get(CALLS["workerMonitoringUpdate"])
+    api.get(CALLS["recurringJobCreate"].replace('"x"', '"furnished"'))
     return api
 
 

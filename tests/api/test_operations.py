@@ -453,6 +453,51 @@ def test_jobs_of_hooks_are_nobodys_to_make_nor_a_tenants_to_take(api, text):
     )
 
 
+@pytest.mark.parametrize("tenant", ["", "evil"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        'mutation { jobCreate(job: {type: "gnj:bulk"}) { id } }',
+        'mutation { jobCreateMany(jobs: [{type: "mail"}, {type: "gnj:bulk"}]) { id } }',
+        'mutation { jobUpdate(job: {id: 1, type: "gnj:bulk"}) { id } }',
+        'mutation { acquireJob(typeList: ["mail", "gnj:bulk"]) { id } }',
+        'mutation { acquireJobs(typeList: ["gnj:bulk"], limit: 1) { id } }',
+        "mutation { recover(id: 2) { id } }",
+        "mutation { recoverJob(id: 2) { id } }",
+        'mutation { recoverJob(typeList: ["gnj:bulk"]) { id } }',
+        "mutation { retryJob(id: 2) { id } }",
+        'mutation { retryJob(typeList: ["gnj:bulk"]) { id } }',
+    ],
+)
+def test_the_librarys_own_jobs_are_nobodys_to_make_take_or_retry(api, text, tenant):
+    api.create(tenant=tenant)
+    failed = {"statuses": ["failed"]}
+    bulk = api.queue.start_bulk("mail", "retry", failed, tenant=tenant)
+    assert bulk.id == 2
+    api.queue.fail(api.queue.acquire(["gnj:bulk"]), "no")
+    before = api.queue.list(Job)
+    assert api.refuse(text, tenant=tenant) == (
+        "types that begin with 'gnj:' are the library's own, not 'gnj:bulk'",
+        "INVALID_INPUT",
+    )
+    assert api.queue.list(Job) == before
+
+
+@pytest.mark.parametrize(
+    "values", ['status: "queued"', 'status: "successful"', "input: {}", 'processingInfo: {}, status: "cancelled"']
+)
+def test_a_job_of_the_librarys_own_can_be_cancelled_and_not_changed(api, values):
+    job = api.queue.start_bulk("mail", "retry", {"statuses": ["failed"]}, tenant="")
+    update = "mutation {{ jobUpdate(job: {{id: {}, {}}}) {{ status }} }}"
+    before = api.queue.get(Job, job.id)
+    assert api.refuse(update.format(job.id, values)) == (
+        "a job of the library's own (gnj:bulk) can be cancelled by hand, and nothing else",
+        "INVALID_INPUT",
+    )
+    assert api.queue.get(Job, job.id) == before
+    assert api.get(update.format(job.id, 'status: "cancelled"'))["status"] == "cancelled"
+
+
 def test_each_failed_job_is_retried_once_by_type(api):
     """By many at once: who has waited for the lock finds that another was faster."""
     jobs = api.queue.enqueue_many([NewJob("mail") for _ in range(8)])

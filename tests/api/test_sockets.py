@@ -163,13 +163,23 @@ def test_operations_that_wait_for_a_thread_are_bounded_though_they_are_completed
     world = World(schema, operations=3)
     world.init()
     waiting = []
-    for number in range(5):
+    for number in range(8):
         waiting.append(world.subscribe(str(number), PINGED))
         world.send("complete", id=str(number))
-    assert [work is not None for work in waiting] == [True, True, True, False, False]
+    assert [work is not None for work in waiting] == [True] * 6 + [False] * 2
     assert {message["payload"][0]["extensions"]["code"] for message in world.taken()} == {"TOO_MANY_OPERATIONS"}
-    for work in waiting[:3]:
+    for work in waiting[:6]:
         work()
+    assert world.subscribe("again", PINGED) is not None
+    world.socket.close()
+
+
+def test_who_completes_one_of_all_may_ask_the_next_at_once_though_none_has_begun(schema):
+    world = World(schema, operations=3)
+    world.init()
+    waiting = [world.subscribe(str(number), PINGED) for number in range(4)]
+    assert [work is not None for work in waiting] == [True, True, True, False]
+    world.send("complete", id="0")
     assert world.subscribe("again", PINGED) is not None
     world.socket.close()
 

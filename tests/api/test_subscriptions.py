@@ -16,6 +16,7 @@ from ariadne import make_executable_schema
 
 from gnj.access import Kind, Principal, RequestContext
 from gnj.api import jobs as dialect
+from gnj.api import runs
 from gnj.api.hooks import Guard
 from gnj.api.jobs.subscriptions import Subscriptions
 from gnj.api.sources import Backlog
@@ -24,7 +25,7 @@ from gnj.graphql.engine import Engine, Outcome
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import InvalidInput, SchemaError
 from gnj.queue.feed import Change, Feed
-from gnj.queue.model import Job
+from gnj.queue.model import Batch, Job
 from tests.api.conftest import Api
 
 WAIT = 20
@@ -258,11 +259,11 @@ def test_what_a_hook_refuses_is_not_even_evaluated(api, streams, guard):
     assert listener.data() == {"batch": {"id": batch["id"]}}
     guard.use(None, lambda _principal, action, _target: action.name != "jobCreated")
     last = Listener(streams, "subscription { pinged { success } }")
-    api.storage.calls.clear()
+    api.storage.found.clear()
     api.queue.feed.publish([Change("created", "", job), Change("pinged", "")])
     assert last.data() == {"success": True}
     assert listener.told.empty()
-    assert api.storage.calls["find"] == 0
+    assert api.storage.found[Batch] == 0
 
 
 def test_who_takes_no_more_is_forgotten_and_the_others_are_told(api, streams):
@@ -273,6 +274,34 @@ def test_who_takes_no_more_is_forgotten_and_the_others_are_told(api, streams):
     assert len([all_.data() for _ in range(5)]) == 5
     assert few.told.qsize() == 2
     assert sum(len(group.members) for group in streams._groups.values()) == 1
+
+
+def test_what_waits_to_be_told_is_bounded(api, streams, guard, monkeypatch):
+    """Where a hook takes its time, subscriptions end with an error rather than with the memory."""
+    monkeypatch.setattr(runs, "MOST", 10)
+    busy, go = threading.Event(), threading.Event()
+
+    def authorize(_principal, _action, target):
+        if target is None:
+            return True
+        busy.set()
+        return go.wait(WAIT)
+
+    guard.use(None, authorize)
+    listener = Listener(streams, "subscription { jobCreated { name } }")
+    api.create(name="first")
+    assert busy.wait(WAIT)
+    for _ in range(30):
+        api.create()
+    assert streams._run._inbox.qsize() == 10
+    go.set()
+    assert listener.data() == {"name": "first"}
+    (error,) = listener.next()["end"]
+    assert error["extensions"]["code"] == "TOO_MANY_EVENTS"
+    wait_until(lambda: streams.idle)
+    again = Listener(streams, "subscription { jobCreated { name } }")
+    api.create(name="again")
+    assert again.data() == {"name": "again"}
 
 
 def test_nobody_is_told_after_closing_and_the_thread_ends(api, streams):

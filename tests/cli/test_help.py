@@ -11,7 +11,7 @@ from gnj import __version__
 from gnj.cli.commands import app
 
 TOP = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-GROUPS = ("jobs", "token")
+GROUPS = ("jobs", "queues", "recurring", "token")
 COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS} | {
     f"{group} {name}": command for group in GROUPS for name, command in TOP[group].commands.items()
 }
@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "token": "GNJ_TOKEN",
     "retention": "GNJ_RETENTION",
     "workers": "GNJ_WORKERS",
+    "fetch_allow": "GNJ_FETCH_ALLOW",
     "types": "GNJ_TYPES",
     "url": "GNJ_URL",
     "concurrency": "GNJ_CONCURRENCY",
@@ -41,9 +42,11 @@ ENVIRONMENT = {
 
 
 def test_the_commands_are_these():
-    names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release", "jobs", "token"]
-    assert list(TOP) == names
-    assert list(TOP["jobs"].commands) == ["list", "show", "retry", "recover", "queue", "cancel", "delete"]
+    names = ["demo", "serve", "worker", "migrate", "schema", "doctor", "types", "hold", "release"]
+    assert list(TOP) == [*names, *GROUPS]
+    assert list(TOP["jobs"].commands) == ["list", "show", "add", "retry", "recover", "queue", "cancel", "delete"]
+    assert list(TOP["queues"].commands) == ["list", "show", "pause", "resume", "drain", "clean", "limits"]
+    assert list(TOP["recurring"].commands) == ["list", "add", "show", "pause", "resume", "run", "remove", "next"]
     assert list(TOP["token"].commands) == ["create", "list", "revoke"]
 
 

@@ -62,6 +62,10 @@ def test_it_serves_and_says_where(start, client, home):
     line = server.wait_for("gnj ")
     url = line.split("serves ")[1].split("/graphql")[0]
     assert line.endswith("/graphql, database sqlite:///gnj.db")
+    rest = server.wait_for("REST")
+    assert rest == f"REST below {url}/queues, described at {url}/reference"
+    assert client.get(f"{url}/queues").json()["queues"] == []
+    assert client.get(f"{url}/reference").status_code == 200
     assert client.get(f"{url}/healthz").status_code == 200
     assert client.get(f"{url}/readyz").status_code == 200
     assert ask(client, url, "{ jobCount }") == {"jobCount": 0}
@@ -69,7 +73,27 @@ def test_it_serves_and_says_where(start, client, home):
     client.close()
     assert server.signal(signal.SIGTERM) < 5
     assert server.process.returncode == 0
-    assert (server.lines, server.errors) == ([line], [])
+    assert (server.lines, server.errors) == ([line, rest], [])
+
+
+def test_a_refusal_leaves_no_database(gnj_here, home):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = gnj_here("serve", "--port", taken.getsockname()[1])
+        assert (done.returncode, "is in use" in done.stderr) == (1, True)
+    done = gnj_here("serve", "--port", "0", "--host", "0.0.0.0")
+    assert (done.returncode, "can be reached from outside" in done.stderr) == (2, True)
+    assert not (home / "gnj.db").exists()
+
+
+def test_a_request_from_elsewhere_without_a_token_is_told_once(start, client):
+    server = start("serve", "--port", "0")
+    url = server.url()
+    for _ in range(3):
+        assert client.get(f"{url}/queues", headers={"x-forwarded-for": "1.1.1.1"}).status_code == 401
+    client.close()
+    server.signal(signal.SIGTERM)
+    assert [line.partition("WARNING ")[2].partition(":")[0] for line in server.errors] == ["gnj.api"]
+    assert "set GNJ_TOKEN" in server.errors[0]
 
 
 def test_subscriptions_and_an_end_that_closes_them(start, client):
@@ -286,7 +310,7 @@ def test_postgresql(gnj_here, start, client, postgresql_database):
     url = postgresql_database()
     done = gnj_here("migrate", "--database", url)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith(" is up to date.\n")
+    assert " was migrated from no tables to " in done.stdout
     server = start("serve", "--port", "0", GNJ_DATABASE=url)
     assert ask(client, server.url(), "{ jobCount }") == {"jobCount": 0}
     client.close()

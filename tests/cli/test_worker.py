@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -74,6 +76,38 @@ def test_a_target_with_a_database_has_chosen_it(start, home):
     assert not (home / "ignored.db").exists()
 
 
+def test_libraries_tell_nothing_that_was_not_asked_for(start, jobs, home):
+    (home / "talking.py").write_text(
+        "import gnj\n"
+        "handlers = gnj.Handlers()\n"
+        "@handlers.handler('echo')\n"
+        "def echo(job, ctx):\n"
+        "    ctx.log.info('this was asked for')\n"
+    )
+    worker = start(
+        "worker", "talking:handlers", "--database", "sqlite:///new.db", "--log-level", "info", "--poll", "0.1"
+    )
+    worker.wait_for("gnj worker")
+    with library.GNJ(f"sqlite:///{home / 'new.db'}") as new:
+        wait_for(new, new.enqueue("echo").id, "successful")
+    worker.signal(signal.SIGTERM)
+    assert worker.process.returncode == 0
+    assert any("this was asked for" in line for line in worker.errors)
+    assert not [line for line in worker.errors if " gnj." not in line]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "command", [["worker", "late:handlers"], ["serve", "--port", "0", "--workers", "late:handlers"]]
+)
+def test_a_signal_while_the_module_is_imported(start, home, command, number):
+    (home / "late.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
+    begun = start(*command)
+    begun.wait_for("importing")
+    assert begun.signal(number) < 5
+    assert (begun.process.returncode, begun.errors) == (0, [])
+
+
 def test_a_killed_worker_loses_its_job_to_another(start, jobs):
     job = jobs.enqueue("nap", 2)
     first = start("worker", "app:handlers", "--lease", "1", "--poll", "0.1")
@@ -132,3 +166,23 @@ def test_a_failed_try_is_logged(start, jobs, home):
     worker.signal(signal.SIGTERM)
     (line,) = worker.errors
     assert f"job {job.id} (break), claim 1 failed: ValueError: no" in line
+
+
+def test_recurring_jobs_of_an_application(home, environment):
+    """`gnj worker` declares them, and makes and runs their jobs."""
+    (home / "recurring.py").write_text(
+        "import gnj\n"
+        "jobs = gnj.GNJ('sqlite:///gnj.db')\n"
+        "@jobs.recurring(every=1)\n"
+        "def beat(job):\n"
+        "    print('beat', job.type, flush=True)\n"
+    )
+    command = [sys.executable, "-m", "gnj.cli", "worker", "recurring:jobs"]
+    with subprocess.Popen(
+        command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as running:
+        assert running.stdout is not None
+        assert next(line for line in running.stdout if line.startswith(b"beat")) == b"beat beat\n"
+        running.terminate()
+        running.stdout.read()
+    assert running.returncode == 0

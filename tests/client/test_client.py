@@ -158,7 +158,9 @@ def test_an_output_that_is_no_json_fails_the_job(api, client):
     api.create_job(client, {"type": "work"})
     done = check(api, client, lambda job: {1, 2})
     assert done["status"] == "failed"
-    assert done["output"]["error"].startswith("[InvalidInput: job.output must be JSON; a set is not] Stack: ")
+    assert done["output"]["error"].startswith(
+        "[InvalidInput: job.output must be JSON, without values of the type set] Stack: "
+    )
 
 
 @pytest.mark.parametrize("message, told", [(["stopped"], "stopped"), ([], "No cancel message provided")])

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 import pytest
-import uvicorn
 
 import gnj
 from tests import databases
+from tests.serving import served
 
 WAIT = 15_000
 """Milliseconds for which something is waited for that comes at once on a quiet machine."""
@@ -34,16 +32,8 @@ _FLAGS = [
 @contextlib.contextmanager
 def serving(app, **options) -> Iterator[str]:
     """The address of a server of this ASGI application, for as long as the block lasts."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    options = {"log_config": None, "ws": "websockets-sansio", "timeout_graceful_shutdown": 1, **options}
-    server = uvicorn.Server(uvicorn.Config(app, **options))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(WAIT)
+    with served(app, **{"ws": "websockets-sansio"} | options) as address:
+        yield address
 
 
 class Visit:

@@ -58,6 +58,24 @@ def test_and_nobody_else(host, client):
         Guard().authenticate(context(host, client))
 
 
+def test_the_first_of_them_is_a_warning(caplog):
+    guard = Guard()
+    guard.authenticate(context())
+    for _ in range(3):
+        with pytest.raises(Unauthenticated):
+            guard.authenticate(context(x_forwarded_for="1.1.1.1"))
+    (warning,) = caplog.records
+    assert (warning.name, warning.levelname) == ("gnj.api", "WARNING")
+    assert "set GNJ_TOKEN" in warning.getMessage()
+
+
+def test_who_is_refused_for_want_of_the_right_token_is_none(caplog):
+    for guard in (Guard(token="s3cret"), Guard(authenticate=lambda _: None)):
+        with pytest.raises(Unauthenticated):
+            guard.authenticate(context("evil.example"))
+    assert caplog.records == []
+
+
 @pytest.mark.parametrize(
     "header", ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-x", "x-real-ip"]
 )
@@ -204,7 +222,7 @@ def test_without_authorize_all_is_allowed():
 def test_hooks_see_the_request():
     raw = object()
     request = Request(
-        method="GET", path="/", query={"a": "1"}, headers={"cookie": "s=1"}, client_host="127.0.0.1", raw=raw
+        method="GET", path="/", query_string="a=0&a=1", headers={"cookie": "s=1"}, client_host="127.0.0.1", raw=raw
     )
     ctx = context_of(request)
     assert (ctx.query, ctx.cookies, ctx.client_host, ctx.transport, ctx.raw, ctx.connection_params) == (

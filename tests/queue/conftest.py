@@ -22,14 +22,24 @@ from tests import databases
 STORAGES = [pytest.param(name, marks=pytest.mark.backend(name)) for name in ("memory", "sqlite", "postgresql")]
 
 
+ALL_STORAGES = [*STORAGES, pytest.param("mysql", marks=pytest.mark.backend("mysql"))]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "everywhere" in metafunc.fixturenames:
         metafunc.parametrize("storage", STORAGES, indirect=True)
+    elif "on_every_storage" in metafunc.fixturenames:
+        metafunc.parametrize("storage", ALL_STORAGES, indirect=True)
 
 
 @pytest.fixture
 def everywhere() -> None:
     """The test runs on every storage."""
+
+
+@pytest.fixture
+def on_every_storage() -> None:
+    """Likewise, MySQL or MariaDB among them."""
 
 
 @pytest.fixture(scope="session")
@@ -43,6 +53,15 @@ def sqlite_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStor
 @pytest.fixture(scope="session")
 def postgresql_storage(postgresql_server: databases.PostgresqlServer) -> Iterator[SqlStorage]:
     with postgresql_server.database() as url:
+        storage = SqlStorage(url)
+        storage.migrate()
+        yield storage
+        storage.close()
+
+
+@pytest.fixture(scope="session")
+def mysql_storage(mysql_server: databases.MysqlServer) -> Iterator[SqlStorage]:
+    with mysql_server.database() as url:
         storage = SqlStorage(url)
         storage.migrate()
         yield storage
@@ -67,7 +86,7 @@ def storage(request: pytest.FixtureRequest, clock: FakeClock) -> Storage:
             f"SELECT setval(pg_get_serial_sequence('{t.name}', 'id'), 1, false)"
             for t in storage.tables.records.values()
         ]
-    else:
+    elif name == "sqlite":
         statements.append("DELETE FROM sqlite_sequence")
     with storage.engine.begin() as connection:
         for statement in statements:

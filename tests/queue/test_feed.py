@@ -14,11 +14,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant, run_state_machine_as_test
 
 from gnj.queue.clock import NOW
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import Conflict, IllegalTransition, InvalidInput
 from gnj.queue.feed import Change, Feed
-from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Step
+from gnj.queue.limits import LimitValues
+from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Schedule, Step
+from gnj.queue.pushing import checked
 from gnj.queue.recorder import Recorder
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
 from gnj.storage.memory import MemoryStorage
@@ -68,7 +71,7 @@ def seen(queue):
     told: list[Change] = []
 
     def seen():
-        result = [(change.topic, change.value.id) for change in told]
+        result = [(change.topic, change.value.id) for change in told if isinstance(change.value, Job)]
         told.clear()
         return result
 
@@ -80,8 +83,11 @@ def seen(queue):
 # Every command -------------------------------------------------------------------------------------------------------
 
 
-READS = {"get", "select", "count", "types", "list"}
-WAYS = {"run", "within", "inside", "joined", "lease_of", "listening", "transaction", "again"}
+READS = {"get", "select", "count", "types", "list", "next_ticks", "tick_of", "shared_secret"}
+READS |= {"find_one", "errors_of", "page", "queues", "summary", "settings_of", "figures", "recent", "is_paused"}
+READS |= {"limits_of", "is_limited", "registrations", "standing", "logs", "claim_token", "by_claim_token"}
+WAYS = {"run", "within", "inside", "joined", "lease_of", "listening", "transaction", "again", "alone", "unheard"}
+WAYS |= {"look_ahead", "keep_up"}
 """How commands are run."""
 
 
@@ -102,6 +108,23 @@ def failed(queue) -> Any:
     return queue.fail(claimed(queue, recoverable=True), "no")
 
 
+def added(queue, **more) -> Any:
+    ((job, _),) = queue.add("mail", [{"name": "n", "data": 1, **more}], tenant="t")
+    return job
+
+
+REGISTRATION = {"queue": "mail", "endpoint": {"url": "https://x.example", "method": "POST"}}
+
+
+def registered(queue) -> Any:
+    return queue.register(REGISTRATION, tenant="t")
+
+
+def schedule(queue) -> Any:
+    number = queue.count(Schedule)
+    return queue.create_schedule({"name": f"n{number}", "cron": "0 3 * * *", "job": {"type": "recurring"}}, tenant="t")
+
+
 def batch_in_pipeline(queue):
     return queue.add_pipeline("p", [[NewJob("a"), NewJob("a")], NewJob("a")], start=False)
 
@@ -119,8 +142,12 @@ ENDS = (JobStatus.SUCCESSFUL, JobStatus.FAILED, JobStatus.CANCELLED)
 COMMANDS: dict[str, Any] = {
     "enqueue": lambda q, _: enqueue(q),
     "enqueue_many": lambda q, _: q.enqueue_many([NewJob("a", lifo=True), NewJob("a", tenant="t")]),
+    "enqueue_each": lambda q, _: q.enqueue_each([NewJob("a"), NewJob("a", lifo=True), NewJob("a", unique_id="each")]),
     "create_jobs": lambda q, _: q.create_jobs([{"type": "a", "status": "successful"}, {"type": "a"}], tenant="t"),
+    "create_later": lambda q, _: q.create_later({"type": "a"}, tenant="t").result(),
     "acquire": lambda q, _: claimed(q, max_attempts=3),
+    "acquire_later": lambda q, _: [enqueue(q), q.acquire_later(["a"], worker_id="w").result()],
+    "update_later": lambda q, _: q.update_later(claimed(q).id, {"status": "successful"}).result(),
     "heartbeat": lambda q, _: q.heartbeat(claimed(q)),
     "heartbeats": lambda q, _: q.heartbeats([(job.id, job.attempt) for job in [claimed(q)]]),
     "progress": lambda q, _: q.progress(claimed(q), {"percent": 1}),
@@ -128,6 +155,8 @@ COMMANDS: dict[str, Any] = {
     "fail": lambda q, _: failed(q),
     "cancelled": lambda q, _: q.cancelled(claimed(q), "bye"),
     "settle": lambda q, _: q.settle([Outcome(claimed(q), status) for status in ENDS]),
+    "finish": lambda q, _: q.finish([Outcome(claimed(q), status) for status in ENDS]),
+    "give_back": lambda q, _: [q.give_back([job := claimed(q)]), q.cancel(job.id)],
     "snooze": lambda q, _: q.snooze((job := claimed(q)).id, job.attempt, 500_000.0),
     "release": lambda q, _: [q.cancel(job.id) for job in q.release([claimed(q), claimed(q)])],
     "reap": lost,
@@ -161,6 +190,32 @@ COMMANDS: dict[str, Any] = {
     "ping": lambda q, _: q.ping(tenant="t"),
     "pong": lambda q, _: q.pong([WORKER], tenant="t"),
     "monitor": lambda q, _: q.monitor([WORKER], tenant="t"),
+    "add": lambda q, _: added(q, opts={"jobId": "x"}),
+    "add_later": lambda q, _: q.add_later("mail", [{"name": "n", "data": 1}], tenant="t").result(),
+    "requeue": lambda q, _: q.cancel(q.requeue("c", str(failed(q).id), tenant="").id),
+    "promote": lambda q, _: q.promote("mail", str(added(q, opts={"delay": 60_000}).id), tenant="t"),
+    "set_data": lambda q, _: q.set_data("mail", str(added(q).id), 2, tenant="t"),
+    "remove_job": lambda q, _: q.remove_job("mail", str(added(q).id), tenant="t"),
+    "drain": lambda q, _: added(q) and q.drain("mail", tenant="t").removed > 0,
+    "clean": lambda q, _: added(q) and q.clean("mail", "waiting", 0, 10, tenant="t").removed > 0,
+    "start_bulk": lambda q, _: q.start_bulk("mail", "remove", {"statuses": ["waiting"]}, tenant="t"),
+    "set_progress": lambda q, _: q.set_progress(claimed(q), 50),
+    "add_log": lambda q, _: q.add_log(claimed(q), "line"),
+    "set_limits": lambda q, _: q.set_limits("mail", LimitValues(concurrency=1), tenant="t"),
+    "note_kept": lambda q, _: q.note_kept("mail", [{"removeOnComplete": 5}], tenant="t"),
+    "register": lambda q, _: registered(q),
+    "store_registration": lambda q, _: q.store_registration(*checked(REGISTRATION), tenant="t"),
+    "take_holds": lambda q, _: q.take_holds([registered(q).id], "me", 5.0),
+    "let_go": lambda q, _: q.let_go("me"),
+    "note_failures": lambda q, _: q.note_failures((worker := registered(q)).id, worker.version, 1),
+    "create_schedule": lambda q, _: schedule(q),
+    "update_schedule": lambda q, _: q.update_schedule(schedule(q).id, {"cron": "0 4 * * *"}),
+    "pause_schedule": lambda q, _: q.pause_schedule(schedule(q).id),
+    "run_schedule": lambda q, _: q.cancel(q.run_schedule(schedule(q).id).id),
+    "delete_schedule": lambda q, _: q.delete_schedule(schedule(q).id),
+    "declare": lambda q, _: q.declare(),
+    "tick": lambda q, clock: (schedule(q), clock.tick(90_000), q.tick(force=True) > 0)[-1],
+    "unregister": lambda q, _: q.unregister("mail", tenant="t"),
 }
 
 
@@ -175,13 +230,22 @@ def test_every_command_is_told(queue, mirror, storage, clock):
     for name, command in COMMANDS.items():
         assert command(queue, clock) is not False, name
         mirror.agrees(storage.find(Job, Select(deleted=True)))
-    assert mirror.told == [("pinged", "t", None), ("ponged", "t", [WIRE]), ("monitored", "t", [WIRE])]
+    assert [told for told in mirror.told if told[0] != "queue"] == [
+        ("pinged", "t", None),
+        ("ponged", "t", [WIRE]),
+        ("monitored", "t", [WIRE]),
+    ]
+    of_queues = [(tenant, told["event"], told["queue"]) for topic, tenant, told in mirror.told if topic == "queue"]
+    assert {("", "paused", "a"), ("", "resumed", "a"), ("t", "drained", "mail"), ("t", "cleaned", "mail")} <= {
+        *of_queues
+    }
 
 
 def test_every_way_to_write_is_recorded():
     """What is new in the protocol is either recorded or changes nothing that anybody sees."""
-    unseen = {"now", "get", "find", "count", "exists", "tally", "lost", "signal"}  # reads
-    unseen |= {"insert", "renew", "promote", "prune", "trim"}
+    unseen = {"now", "get", "find", "count", "exists", "tally", "lost", "listens", "signal"}  # reads
+    unseen |= {"columns", "lane", "lane_size", "keys", "tenants", "named", "due", "ended", "tally_ended", "permits"}
+    unseen |= {"insert", "rewrite", "renew", "promote", "prune", "trim"}
     unseen |= {"savepoint"}  # around a unit, not in one
     recorded = {name for name in vars(Recorder) if not name.startswith("_")} - {"changes"}
     assert {name for name in vars(Rows) if not name.startswith("_")} == unseen | recorded

@@ -78,6 +78,17 @@ def test_holding_twice_is_one_hold(queue, clock):
     assert queue.release_hold("never held") is False
 
 
+def test_a_tenant_holds_so_many_types_at_most(queue, monkeypatch, refused):
+    monkeypatch.setattr("gnj.queue.holds.MOST", 2)
+    first = [queue.hold(type, tenant="t") for type in "ab"]
+    with refused(InvalidInput, "at most 2 types can be held: release another one first"):
+        queue.hold("c", tenant="t")
+    assert [queue.hold(type, tenant="t").id for type in "ab"] == [hold.id for hold in first]
+    queue.hold("c", tenant="u")
+    queue.release_hold("a", tenant="t")
+    queue.hold("c", tenant="t")
+
+
 def test_releasing_wakes_those_who_wait(queue):
     rings = queue.wake.rings
     queue.hold("a")

@@ -336,7 +336,7 @@ def test_bulk_ends_enqueue_a_hook_each(storage):
     jobs.on("succeeded", durable=True, name="each")(lambda event: None)
     jobs.enqueue_many(gnj.NewJob("mail", {"n": n}) for n in range(50))
     claims = jobs.queue.acquire(["mail"], 50)
-    jobs.queue.settle([gnj.queue.service.Outcome(claim, gnj.JobStatus.SUCCESSFUL) for claim in claims])
+    jobs.queue.settle([gnj.queue.ends.Outcome(claim, gnj.JobStatus.SUCCESSFUL) for claim in claims])
     assert {hook.input["job"]["id"] for hook in jobs.list(type="hook:each")} == {claim.id for claim in claims}
     assert storage.count(Job) == 100
 

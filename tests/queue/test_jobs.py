@@ -12,10 +12,11 @@ from gnj.queue.clock import After
 from gnj.queue.errors import InvalidInput, InvalidText, JobNotFound
 from gnj.queue.fields import wire_name
 from gnj.queue.inputs import MAX_TYPES
+from gnj.queue.intake import MAX_BULK
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
 from gnj.queue.policy import Policy
 from gnj.queue.retry import Exponential, Fixed
-from gnj.queue.service import MAX_BULK, MAX_CLAIM, Queue
+from gnj.queue.service import MAX_CLAIM, Queue
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage
@@ -176,7 +177,7 @@ def test_many_jobs_come_in_in_order_all_or_none(queue, refused):
 
 
 def test_too_many_jobs_at_once(queue, refused, monkeypatch):
-    monkeypatch.setattr("gnj.queue.service.MAX_BULK", 3)
+    monkeypatch.setattr("gnj.queue.intake.MAX_BULK", 3)
     assert len(queue.enqueue_many(NewJob("a") for _ in range(3))) == 3
     with refused(InvalidInput, "at most 3 jobs can be enqueued at once"):
         queue.enqueue_many(NewJob("a") for _ in range(4))

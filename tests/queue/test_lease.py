@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from gnj.queue import maintenance
 from gnj.queue.errors import Conflict, InvalidInput, LeaseLost
+from gnj.queue.events import Event
 from gnj.queue.model import Batch, Job, JobAttempt, NewJob, Pipeline, Step
 from gnj.queue.service import MAX_CLAIM, Queue
 
@@ -272,16 +274,70 @@ def test_a_conflict_while_taking_back_is_left_to_the_next_look(queue, claim, clo
         raise Conflict
 
     monkeypatch.setattr(queue, "run", run)
-    assert queue.reap(force=True) == 1
-    assert queue.reap(force=True) == 1
+    assert queue.reap(force=True) == 0
+    assert queue.reap(force=True) == 2
     assert {queue.get(Job, job.id).status for job in (one, other)} == {"queued"}
 
 
-def test_a_hundred_at_a_time(queue, clock):
-    queue.enqueue_many([NewJob("a")] * 101)
-    queue.acquire(["a"], 101, lease=30)
+def test_a_conflict_over_one_with_parents_is_left_to_the_next_look(queue, clock, monkeypatch):
+    queue.add_batch([NewJob("a")])
+    queue.enqueue(NewJob("a"))
+    queue.acquire(["a"], 2, lease=30)
     clock.tick(30)
-    assert [queue.reap(force=True) for _ in range(3)] == [100, 1, 0]
+    real = queue.run
+
+    def run(command):
+        if "reap_together" not in command.__qualname__:
+            monkeypatch.setattr(queue, "run", real)
+            raise Conflict
+        return real(command)
+
+    monkeypatch.setattr(queue, "run", run)
+    assert [queue.reap(force=True) for _ in range(3)] == [1, 1, 0]
+
+
+def test_five_hundred_at_a_time(queue, clock):
+    queue.enqueue_many([NewJob("a")] * 501)
+    queue.acquire(["a"], 501, lease=30)
+    clock.tick(30)
+    assert [queue.reap(force=True) for _ in range(3)] == [500, 1, 0]
+
+
+@everywhere
+def test_one_that_cannot_be_taken_back_does_not_keep_the_others(queue, clock, monkeypatch, caplog):
+    queue.enqueue_many([NewJob("a")] * 3)
+    bad, *_ = queue.acquire(["a"], 3, lease=30)
+    clock.tick(30)
+    real = maintenance.verdict
+
+    def verdict(job, random):
+        if job.id == bad.id:
+            raise InvalidInput("this one cannot")
+        return real(job, random)
+
+    monkeypatch.setattr(maintenance, "verdict", verdict)
+    assert queue.reap(force=True) == 2
+    assert f"the lost claim 1 of job {bad.id} could not be taken back" in caplog.text
+
+
+@everywhere
+def test_jobs_lost_together_are_told_of_one_by_one(queue, clock):
+    queue.enqueue_many([NewJob("a", on_lost=on_lost) for on_lost in (None, "fail", "hold", None)])
+    first, *_ = queue.acquire(["a"], 4, lease=30)
+    queue.cancel(first.id)
+    told: list[Event] = []
+    queue.hooks.add(["retrying", "failed", "cancelled"], told.append)
+    clock.tick(30)
+    assert queue.reap(force=True) == 4
+    assert queue.hooks.flush(10)
+    assert sorted((event.name, event.job.status) for event in told) == [
+        ("cancelled", "cancelled"),
+        ("failed", "failed"),
+        ("retrying", "queued"),
+    ]
+    assert [job.status for job in queue.list(Job, order=("id",))] == ["cancelled", "failed", "planned", "queued"]
+    assert [(row.outcome, row.attempt) for row in queue.list(JobAttempt)] == [("lost", 1)] * 4
+    assert {job.stalled_count for job in queue.list(Job)} == {1}
 
 
 # Giving back ----------------------------------------------------------------------------------------------------------
@@ -319,8 +375,8 @@ def test_releasing_leaves_out_what_is_over(queue, claim):
 
 
 def test_more_lost_claims_than_one_look_takes_back_are_taken_back_by_the_next(queue, clock):
-    queue.enqueue_many([NewJob("a")] * 150)
-    assert len(queue.acquire(["a"], 150, lease=30)) == 150
+    queue.enqueue_many([NewJob("a")] * 750)
+    assert len(queue.acquire(["a"], 750, lease=30)) == 750
     clock.tick(31)
-    assert queue.reap(force=True) == 100
-    assert len(queue.acquire(["a"], 1000)) == 150
+    assert queue.reap(force=True) == 500
+    assert len(queue.acquire(["a"], 1000)) == 750

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 import pytest
 
 from gnj.queue.builder import PipelineBuilder
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError, IllegalTransition, InvalidInput, NotFound
 from gnj.queue.model import Batch, Job, NewJob, Pipeline, Step
-from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.storage.memory import MemoryStorage
 

@@ -59,6 +59,7 @@ JOB_MOVES = {
     "lose and fail": "processing>failed cancel-requested>cancelled",
     "lose and hold": "processing>planned cancel-requested>cancelled",
     "recover": "failed>queued",
+    "requeue": "failed>queued cancelled>queued",
     "wait its turn": "queued>planned",
 }
 BATCH_MOVES = {
@@ -182,6 +183,7 @@ def test_what_each_move_of_a_job_stamps():
         "lose and fail": ended,
         "lose and hold": {"lease_expires_at": None},
         "recover": {**queued, "cancel_seen": False},
+        "requeue": {**queued, "output": None, "ended_at": None, "cancelled_at": None, "cancel_seen": False},
         "wait its turn": {"due_at": None},
     }
     for name, move in states.JOB_MOVES.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import (
     CancelPending,
     Conflict,
@@ -20,7 +21,7 @@ from gnj.queue.errors import (
 )
 from gnj.queue.fields import wire_name
 from gnj.queue.model import Batch, Job, JobAttempt, NewJob, Pipeline, Step
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 from gnj.storage.memory import MemoryStorage
 
@@ -314,7 +315,7 @@ def test_each_outcome_has_its_own_answer(queue, claim):
         "successful",
         InvalidInput,
     ]
-    assert str(answers[-1]) == "output must be JSON; a object is not"
+    assert str(answers[-1]) == "output must be JSON, without values of the type object"
     assert [answer.output for answer in answers[:2]] == [1, {"error": "x"}]
     assert queue.list(Batch)[0].status == "successful"
     assert queue.settle([]) == []
@@ -384,7 +385,7 @@ BAD: list[tuple[str, Any, str]] = [
     ("input", {"\0": 1}, "a key of job.input must not hold a NUL character"),
     ("output", {1: 1}, "job.output must have strings as keys, not 1"),
     ("output", -(2**63) - 1, "job.output must not hold integers beyond 64 bits"),
-    ("progress", {"a": {1}}, "job.processingInfo must be JSON; a set is not"),
+    ("progress", {"a": {1}}, "job.processingInfo must be JSON, without values of the type set"),
     ("status", "gone", "Validation error: Validation isIn on status failed"),
     ("status", None, "notNull Violation: job.status cannot be null"),
     ("status", 1, "Validation error: Validation isIn on status failed"),

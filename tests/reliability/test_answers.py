@@ -41,7 +41,7 @@ def test_p6_lost_answers_to_ends_are_told_again_and_count_once(url, storage, que
         with Worker(HttpSource(client, "w", 30), handlers, concurrency=4, poll=0.02):
             until(lambda: queue.count(Pipeline, status="successful") == 12 and queue.count(Job, status="failed") == 6)
         client.close()
-        assert proxy.dropped >= 5
+        assert proxy.dropped >= 2
     good = queue.list(Job, type="good")
     assert {(job.status, job.output == job.id, job.attempt, job.stalled_count) for job in good} == {
         ("successful", True, 1, 0)

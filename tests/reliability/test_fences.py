@@ -4,9 +4,10 @@ import random
 
 import pytest
 
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError, LeaseLost
 from gnj.queue.model import Job, NewJob
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import JOB_ENDED, JobStatus
 from gnj.storage.memory import MemoryStorage
 from gnj.testing import FakeClock

@@ -8,8 +8,9 @@ from functools import partial
 
 import pytest
 
+from gnj.queue.ends import Outcome
 from gnj.queue.model import Batch, Job, JobAttempt, NewJob, Pipeline
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 from gnj.storage.sql import SqlStorage
 from gnj.testing.contracts.support import persistently, together

@@ -6,8 +6,9 @@ import pytest
 
 from benchmarks.reliability import trace
 from benchmarks.reliability.records import Records
+from gnj.queue.ends import Outcome
 from gnj.queue.model import Job, JobAttempt, NewJob
-from gnj.queue.service import Outcome, Queue
+from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
@@ -83,7 +84,8 @@ def work_until_poisoned(url, folder, name, pipe):
 def test_p9_a_job_that_kills_its_worker_is_given_up(url, queue, children, tmp_path):
     """After five lost claims, each by a worker that the history names; all others end well.
 
-    One that was done, and whose end was not told yet as its worker died, has lost a claim as well.
+    One that was done, and whose end was not told yet as its worker died, has lost a claim as well. What a busy worker gives
+    back before it is begun has been claimed, but not lost.
     """
     queue.enqueue_many([NewJob("work", "poison" if place == 50 else "fine") for place in range(100)])
     names = [f"w{number}" for number in range(7)]
@@ -101,14 +103,15 @@ def test_p9_a_job_that_kills_its_worker_is_given_up(url, queue, children, tmp_pa
         worker.pipe.send("stop")
     assert [worker.join() for worker in workers] == [0, 0]
     (poison,) = queue.list(Job, status="failed")
-    assert (poison.input, poison.attempt, poison.stalled_count, poison.failures) == ("poison", 5, 5, 0)
+    assert (poison.input, poison.stalled_count, poison.failures) == ("poison", 5, 0)
     assert poison.output["error"].startswith("LEASE_EXPIRED")
     assert {job.output == job.id for job in queue.list(Job, status="successful")} == {True}
-    history = queue.list(JobAttempt, job_id=poison.id, order=("id",))
-    assert [attempt.attempt for attempt in history] == [1, 2, 3, 4, 5]
+    lost = [each for each in queue.list(JobAttempt, job_id=poison.id, order=("id",)) if each.error is not None]
+    assert len(lost) == 5
+    assert lost[-1].attempt == poison.attempt
     seen = Records(tmp_path, 0.5).claims[poison.id]
-    assert [attempt.worker_id for attempt in history] == [held.worker for held in seen]
-    assert all(f"worker {attempt.worker_id} lost claim {attempt.attempt}" in attempt.error for attempt in history)
+    assert [each.worker_id for each in lost] == [held.worker for held in seen]
+    assert all(f"worker {each.worker_id} lost claim {each.attempt}" in each.error for each in lost)
 
 
 def test_p9_jobs_beside_one_that_kills_its_worker_are_not_given_up():

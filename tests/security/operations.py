@@ -20,6 +20,7 @@ BASES: dict[str, dict[str, Any]] = {
     "jobCreate": {"job": {"type": "own"}},
     "jobCreateMany": {"jobs": [{"type": "own"}]},
     "jobHoldTypeCreate": {"jobHoldType": {"type": "own"}},
+    "recurringJobCreate": {"recurringJob": {"name": "own", "cron": "0 3 * * *", "job": {"type": "own"}}},
     "acquireJobs": {"typeList": ["own"], "limit": 5},
 }
 """What some fields need to be given as well; a text that begins with "own " stands for a row of the caller's."""
@@ -34,6 +35,7 @@ EDITS: dict[str, list[dict[str, Any]]] = {
     "pipeline": [{"name": "stolen"}, {"status": "failed"}],
     "pipelineStep": [{"index": 9}, {"jobId": "own job"}],
     "jobHoldType": [{"type": "stolen"}],
+    "recurringJob": [{"name": "stolen"}, {"paused": True}, {"cron": "0 4 * * *"}],
     "outcome": [{"output": {"stolen": 1}}],
     "claim": [{}],
 }

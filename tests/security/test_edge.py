@@ -193,7 +193,7 @@ def test_without_introspection_nothing_is_suggested(tmp_path):
 
 def test_what_breaks_inside_is_masked_and_logged_under_its_id(monkeypatch, caplog):
     with gnj.GNJ("memory://") as jobs:
-        monkeypatch.setattr(jobs._queue, "create_jobs", lambda *_, **__: Path("/secret/path").read_text())
+        monkeypatch.setattr(jobs._queue, "create_later", lambda *_, **__: Path("/secret/path").read_text())
         body = jobs.execute('mutation { jobCreate(job: {type: "a"}) { id } }')
     (error,) = body["errors"]
     assert error["message"] == "Internal error"

@@ -80,9 +80,12 @@ class World:
         jobs.append(self.job(VICTIM, **secret, pipelineId=pipelines[0], status="planned"))
         self.value(VICTIM, "mutation($id: Int!) { startPipeline(id: $id) { id } }", id=pipelines[1])
         self.value(VICTIM, 'mutation { jobHoldTypeCreate(jobHoldType: {type: "PRIVATE"}) { id } }')
+        recurring = {"name": "PRIVATE", "cron": "0 3 * * *", "job": {"type": "PRIVATE", "input": "PRIVATE"}}
+        add = "mutation($job: recurringJobInput!) { recurringJobCreate(recurringJob: $job) { id } }"
+        self.value(VICTIM, add, job=recurring)
         told = '[{workerId: "PRIVATE", workerType: "PRIVATE", workerStatus: "AVAILABLE"}]'
         self.value(VICTIM, f"mutation {{ workerMonitoringUpdate(workers: {told}) {{ success }} }}")
-        kinds = ("batch", "pipeline", "pipelineStep", "jobHoldType", "workerMonitoring")
+        kinds = ("batch", "pipeline", "pipelineStep", "jobHoldType", "recurringJob", "workerMonitoring")
         found = {kind: [row["id"] for row in self.value(VICTIM, f"{{ {kind} {{ id }} }}")] for kind in kinds}
         assert all(found.values())
         return {"job": jobs, **found}
@@ -106,7 +109,9 @@ class World:
         }
 
     def release(self, tenant: str) -> None:
-        """Takes the holds away that an attack made, of which a type has one at most."""
+        """Takes away what an attack made of which there is one at most: holds of a type, recurring jobs of a name."""
+        for row in self.value(tenant, '{ recurringJob(where: {name: ["own", "stolen"]}) { id } }'):
+            self.value(tenant, "mutation($id: Int!) { recurringJobDelete(id: $id) { id } }", id=row["id"])
         for row in self.value(tenant, '{ jobHoldType(where: {type: ["own", "stolen"]}) { id } }'):
             self.value(tenant, "mutation($id: Int!) { jobHoldTypeDelete(id: $id) { id } }", id=row["id"])
 
@@ -114,7 +119,7 @@ class World:
         """The response, in which no two rows can be told apart by their ids and times."""
         own = self.own(tenant) if "'own " in str(attack) else {}
         body = self.run(tenant, text_of("mutation", attack.field), **filled(attack.given, ids, own))
-        if "HoldType" in attack.field:
+        if "HoldType" in attack.field or "recurring" in attack.field:
             self.release(tenant)
         return re.sub(r"\d+", "#", json.dumps(body))
 
@@ -152,7 +157,8 @@ def test_no_query_tells_of_another_tenants_rows(storage, attacker):
     """All answers are the same, byte for byte, with and without the other tenant's rows."""
     world = World(storage)
     own = world.own(attacker)
-    ids = {kind: [1, 2] for kind in ("job", "batch", "pipeline", "pipelineStep", "jobHoldType", "workerMonitoring")}
+    kinds = ("job", "batch", "pipeline", "pipelineStep", "jobHoldType", "recurringJob", "workerMonitoring")
+    ids = {kind: [1, 2] for kind in kinds}
 
     def ask(ids):
         return {

@@ -14,6 +14,7 @@ import gnj
 from gnj.api import http
 from gnj.queue import deadline
 from gnj.queue.errors import StorageUnavailable, TimedOut
+from gnj.queue.later import at_once
 from gnj.queue.model import Job, NewJob
 from gnj.queue.service import Queue
 from gnj.storage.sql import SqlStorage
@@ -161,14 +162,14 @@ def test_an_operation_that_takes_too_long_is_503_and_a_good_request_follows(url)
 def test_what_was_done_before_the_time_was_up_is_told(storage, monkeypatch):
     """Of several root fields the first has committed: a 503 would have the client do it again."""
     with gnj.GNJ(storage, limits=gnj.Limits(operation_seconds=0.2)) as jobs:
-        real = jobs._queue.create_jobs
+        real = jobs._queue.create_later
 
-        def slow(rows, **given):
-            made = real(rows, **given)
+        def slow(row, **given):
+            made = real(row, **given).result()
             time.sleep(0.3)
-            return made
+            return at_once(lambda: made)
 
-        monkeypatch.setattr(jobs._queue, "create_jobs", slow)
+        monkeypatch.setattr(jobs._queue, "create_later", slow)
         both = 'mutation { a: jobCreate(job: {type: "a"}) { type } b: jobCreate(job: {type: "b"}) { type } }'
         body = jobs.execute(both)
     assert body["data"] == {"a": {"type": "a"}, "b": None}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.claim_cost import PLANS, TWENTY, Backlog, analyze, backlogs, cost, fill, measured, opened, spent
 from gnj.queue.model import Job
 from gnj.queue.states import JOB_CLAIMED, JOB_MOVES, JobStatus
 from gnj.queue.storage import Settlement
 from gnj.queue.where import And, Not, equal
+from tests.plans.claim_cost import PLANS, TWENTY, Backlog, analyze, backlogs, cost, fill, measured, opened, spent
 
 ROWS = 20_000
 LIMITS = (1, 10)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import warnings
+from functools import partial
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import inspect, text
 
 from gnj.queue.errors import DatabaseTooNew, InvalidInput, NotMigrated
 from gnj.queue.model import Hold, Job
 from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.storage.sql import SqlStorage
+from gnj.storage.sql.migrate import context_of, revisions, scripts_of_package
 from gnj.storage.sql.schema import tables
 
 SPAWN = multiprocessing.get_context("spawn")
@@ -129,7 +132,7 @@ def catalogue(storage):
 def catalogue_of_mysql(storage):
     lines = []
     with storage.engine.connect() as connection:
-        for table in storage.tables.metadata.tables:
+        for table in storage.tables.metadata.tables.keys() & inspect(connection).get_table_names():
             made = connection.exec_driver_sql(f"SHOW CREATE TABLE `{table}`").one()[1]
             lines += [line.strip(" ,") for line in made.splitlines() if not line.startswith(")")]
     return sorted(line.replace(storage.tables.prefix, "X_") for line in lines)
@@ -165,8 +168,53 @@ def test_a_newer_database_is_refused_with_both_versions_named(make):
         connection.execute(text(f"UPDATE {storage.tables.version_table} SET version_num = '7777'"))
         connection.commit()
     for call in (storage.migrate, storage.check):
-        with pytest.raises(DatabaseTooNew, match=r"7777.*0003"):
+        with pytest.raises(DatabaseTooNew, match=rf"7777.*{revisions()[-1]}"):
             call()
+
+
+def test_what_is_there_outlives_the_tables_of_queues(make):
+    """The migration adds to a database that is in use, and can be taken back, and made again."""
+    storage = make()
+    scripts = scripts_of_package()
+    queues = next(script for script in scripts.walk_revisions() if script.path.endswith("_queues.py"))
+    hold, job = (f"{storage.tables.prefix}{name}" for name in ("hold", "job"))
+
+    def change(work):
+        with storage.engine.begin() as connection:
+            context = context_of(connection, storage.tables)
+            work(Operations(context), context, connection)
+            connection.commit()
+
+    def up(operations, context, _connection, target=queues.revision):
+        current = context.get_current_revision() or "base"
+        for script in reversed(list(scripts.iterate_revisions(target, current))):
+            script.module.upgrade(operations, storage.tables)
+            context.stamp(scripts, script.revision)
+
+    def fill(_operations, _context, connection):
+        types = {"hold": "type", "job": "type, limit_key"}
+        connection.execute(
+            text(f"INSERT INTO {hold} (created_at, updated_at, {types['hold']}) VALUES ({now}, {now}, 'a')")
+        )
+        values = f"VALUES ({now}, {now}, 'a', 'k'), ({now}, {now}, 'b', 'k')"
+        connection.execute(text(f"INSERT INTO {job} (created_at, updated_at, {types['job']}) {values}"))
+
+    def down(operations, context, _connection):
+        queues.module.downgrade(operations, storage.tables)
+        context.stamp(scripts, queues.down_revision)
+
+    now = "now()" if storage.dialect.name == "postgresql" else "0"
+    change(partial(up, target=queues.down_revision))
+    before = catalogue(storage)
+    change(fill)
+    for _ in range(2):
+        change(up)
+        if queues.revision == revisions()[-1]:
+            storage.check()
+            assert [(row.type, row.held, row.limited) for row in storage.find(Hold)] == [("a", True, False)]
+            assert [(job.type, job.limit_key) for job in storage.find(Job)] == [("a", "k"), ("b", "k")]
+        change(down)
+        assert catalogue(storage) == before
 
 
 def test_an_older_database_is_not_migrated(make):
@@ -199,3 +247,10 @@ def test_ids_are_never_used_twice(make):
         connection.commit()
     ((after, _),) = storage.insert_jobs([{"type": "a"}])
     assert after.id > job.id
+
+
+def test_the_revisions_are_those_that_alembic_finds():
+    """Which are read without it, from the names of their files."""
+    scripts = scripts_of_package()
+    assert list(revisions()) == [script.revision for script in scripts.walk_revisions()][::-1]
+    assert revisions()[-1] == scripts.get_current_head()

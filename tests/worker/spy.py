@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from gnj.queue.errors import StorageUnavailable
+from gnj.queue.model import Job
 from gnj.worker.remote import RemoteSource
 from gnj.worker.source import QueueSource
 
@@ -41,23 +42,27 @@ class Watched(_Source):
         self.failure: Exception = StorageUnavailable("cut off")
         self._changed = threading.Condition()
 
-    def claim(self, types, limit):
-        return self._call("claim", lambda: super(Watched, self).claim(types, limit), lambda jobs: (limit, len(jobs)))
+    def claim(self, types, limit, slots=None):
+        more = () if slots is None else (slots,)
+        return self._call(
+            "claim", lambda: super(Watched, self).claim(types, limit, *more), lambda jobs: (limit, len(jobs))
+        )
 
     def renew(self, claims):
         return self._call("renew", lambda: super(Watched, self).renew(claims), len)
 
     def settle(self, outcomes):
         results = self._call("settle", lambda: super(Watched, self).settle(outcomes), len)
-        for pair in zip(outcomes, results, strict=True):
-            self.told.put(pair)
+        for outcome, result in zip(outcomes, results, strict=True):
+            # a success is the job's last change
+            self.told.put((outcome, self.queue.get(Job, outcome.claim.id) if result is None else result))
         return results
 
     def progress(self, claim, info):
         return self._call("progress", lambda: super(Watched, self).progress(claim, info), lambda _: 1)
 
     def release(self, claims):
-        return self._call("release", lambda: super(Watched, self).release(claims), len)
+        return self._call("release", lambda: super(Watched, self).release(claims), lambda _: len(claims))
 
     def listening(self):
         return self._call("listen", super().listening, lambda _: 1)

@@ -219,10 +219,10 @@ def test_a_claim_that_comes_after_stop_is_given_back(handlers, queue, now):
     asked, answer = threading.Event(), threading.Event()
 
     class Slow(Spy):
-        def claim(self, types, limit):
+        def claim(self, types, limit, slots=None):
             asked.set()
             assert answer.wait(WAIT)
-            return super().claim(types, limit)
+            return super().claim(types, limit, slots)
 
     handlers.register("work", lambda job: pytest.fail("it ran"))
     job = queue.enqueue(NewJob("work"))

@@ -10,7 +10,7 @@ from gnj.api.graphiql.assets import Assets
 from gnj.api.graphiql.examples import EXAMPLES
 from gnj.api.graphql_http import media_ranges, whole_answer
 from gnj.api.hooks import Guard, context_of
-from gnj.api.http import Endpoint, Request, Response, Route, content, refusal
+from gnj.api.http import Answer, Endpoint, Request, Response, Route, content, refusal
 from gnj.queue.errors import GnjError
 
 POLICY = (
@@ -43,7 +43,7 @@ class Explorer:
     def before(self, graphql: Endpoint) -> Endpoint:
         """The endpoint of `/graphql`, with the page in the place of its answer to a browser's visit."""
 
-        def endpoint(request: Request) -> Response:
+        def endpoint(request: Request) -> Answer:
             if not _is_visit(request):
                 return graphql(request)
             # relative to what the browser shows, which a proxy may have put below a path that nobody here knows

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 from gnj.api.hooks import Kind
+from gnj.api.jobs import recurring
 from gnj.api.jobs.roots import Call, RootField
+from gnj.graphql.plans import Reads
 from gnj.graphql.records import Resolvers
 from gnj.queue import policy
+from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError, InvalidInput, JobNotFound, LeaseLost, NotFound, StorageError
 from gnj.queue.events import HOOK
 from gnj.queue.fields import wire_name
 from gnj.queue.inputs import MAX_TYPES
+from gnj.queue.later import Later
 from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step, by_wire
+from gnj.queue.naming import OWN
 from gnj.queue.runner import MAX_LEASE
-from gnj.queue.service import Outcome
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
 from gnj.queue.values import Json, check_int, shown
 from gnj.queue.where import equal
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Values = Mapping[str, Any]
 
@@ -40,9 +43,9 @@ class JobUpdateResult:
     message: str | None = None
 
 
-def job_create(call: Call, job: Values) -> Job:
+def job_create(call: Call, job: Values) -> Later[Job]:
     """One job."""
-    return call.queue.create_jobs([_new(job)], tenant=call.tenant, spell=wire_name)[0]
+    return call.queue.create_later(_new(job), tenant=call.tenant, spell=wire_name)
 
 
 def job_create_many(call: Call, jobs: Sequence[Values]) -> Sequence[Job]:
@@ -52,14 +55,14 @@ def job_create_many(call: Call, jobs: Sequence[Values]) -> Sequence[Job]:
     return call.siblings(made)
 
 
-def job_update(call: Call, job: Values) -> Job:
+def job_update(call: Call, job: Values) -> Later[Job]:
     """What is given of one job; with `attempt`, only while that claim holds."""
     values = dict(job)
     id, attempt = values.pop("id", None), values.pop("attempt", None)
-    _refuse_hooks(values.get("type"))
+    _refuse_types(values.get("type"))
     if id is None:
         raise JobNotFound("Could not find the job with the id [null]")
-    return call.queue.update_job(id, values, attempt=attempt, tenant=call.tenant, spell=wire_name)
+    return call.queue.update_later(id, values, attempt=attempt, tenant=call.tenant, spell=wire_name)
 
 
 def job_update_many(call: Call, jobs: Sequence[Values]) -> list[JobUpdateResult]:
@@ -69,45 +72,39 @@ def job_update_many(call: Call, jobs: Sequence[Values]) -> list[JobUpdateResult]
     for place, job in enumerate(jobs):
         if place not in results:
             try:
-                results[place] = job_update(call, job)
+                results[place] = job_update(call, job).result()
             except GnjError as error:
                 results[place] = error
     return _told(call, [results[place] for place in range(len(jobs))])
 
 
-def _acquiring(resolve: Callable[P, T]) -> Callable[P, T]:
+def _acquired(get: Callable[[], T]) -> T:
     """Says of a database that fails while acquiring what clients of the original match (section 5)."""
-
-    def acquire(*args: P.args, **given: P.kwargs) -> T:
-        try:
-            return resolve(*args, **given)
-        except StorageError as error:
-            raise type(error)("Error acquiring job") from error
-
-    return acquire
+    try:
+        return get()
+    except StorageError as error:
+        raise type(error)("Error acquiring job") from error
 
 
-@_acquiring
 def acquire_job(
     call: Call,
     type_list: Sequence[str],
     worker_id: str | None = None,
     worker_type: str | None = None,
     lease_seconds: int | None = None,
-) -> Job | None:
+) -> Later[Job | None]:
     """The first free job, claimed."""
-    if call.tenant:  # workers of the host's own run the hooks of all tenants
-        _refuse_hooks(*type_list)
-    return call.queue.acquire(
+    _check_claimable(call, type_list)
+    asked = call.queue.acquire_later(
         type_list,
         worker_id=worker_id,
         worker_type=worker_type,
         lease=_lease(lease_seconds),
         tenants=[call.tenant],
     )
+    return asked.then(_acquired)
 
 
-@_acquiring
 def acquire_jobs(
     call: Call,
     type_list: Sequence[str],
@@ -118,23 +115,25 @@ def acquire_jobs(
     policies: Sequence[Values] = (),
 ) -> Sequence[Job]:
     """The first free jobs, claimed."""
-    if call.tenant:
-        _refuse_hooks(*type_list)
+    _check_claimable(call, type_list)
     if len(policies) > MAX_TYPES:
         raise InvalidInput(f"policies takes at most {MAX_TYPES} at once, not {len(policies):,}")
     spelt = by_wire(Job)
     asked = {each["type"]: {spelt[name].name: value for name, value in each.items()} for each in policies}
-    return call.siblings(
-        call.queue.acquire(
+    own = {type: policy.checked(type, values, wire_name) for type, values in asked.items()}
+    lease = _lease(lease_seconds)
+    claimed = _acquired(
+        lambda: call.queue.acquire(
             type_list,
             limit,
             worker_id=worker_id,
             worker_type=worker_type,
-            lease=_lease(lease_seconds),
+            lease=lease,
             tenants=[call.tenant],
-            policies={type: policy.checked(type, values, wire_name) for type, values in asked.items()},
+            policies=own,
         )
     )
+    return call.siblings(claimed)
 
 
 def progress(call: Call, id: int, attempt: int, processing_info: Json = None) -> Job:
@@ -179,6 +178,7 @@ def heartbeats(call: Call, claims: Sequence[Mapping[str, int]], lease_seconds: i
 
 def recover(call: Call, id: int) -> Job:
     """A failed job, queued again."""
+    _check_retriable(call, id)
     return call.queue.recover(id, tenant=call.tenant)
 
 
@@ -187,6 +187,7 @@ def recover_job(
 ) -> Job | None:
     """A failed job, queued again: that one, or the oldest of the types."""
     _check_choice(id, type_list, worker_id)
+    _refuse_types(*(type_list or ()), of=OWN)
     if id is not None:
         return recover(call, id)
     return call.queue.recover_oldest(type_list or (), worker_id=worker_id, tenant=call.tenant)
@@ -197,7 +198,9 @@ def retry_job(
 ) -> Job | None:
     """A new job in the place of one that did not end well: of that one, or of the oldest failed one of the types."""
     _check_choice(id, type_list, worker_id)
+    _refuse_types(*(type_list or ()), of=OWN)
     if id is not None:
+        _check_retriable(call, id)
         return call.queue.retry(id, tenant=call.tenant)
     return call.queue.retry_oldest(type_list or (), worker_id=worker_id, tenant=call.tenant)
 
@@ -300,6 +303,7 @@ MUTATIONS = (
     RootField("workerMonitoringDelete", Kind.ADMIN, _deletes(Monitoring)),
     RootField("jobHoldTypeCreate", Kind.ADMIN, _creates(Hold, "job_hold_type")),
     RootField("jobHoldTypeUpdate", Kind.ADMIN, _updates(Hold, "job_hold_type"), "job_hold_type"),
+    *recurring.MUTATIONS,
     RootField("ping", Kind.WORK, ping),
     RootField("pong", Kind.WORK, pong),
     RootField("workerMonitoringUpdate", Kind.WORK, worker_monitoring_update),
@@ -315,10 +319,9 @@ MUTATIONS = (
 """The fields of Mutation."""
 
 RESULTS = (
+    *recurring.RESULTS,
     Resolvers("success", {"success": lambda told, _info: told["success"]}),
-    Resolvers(
-        "jobUpdateResult", {f.name: lambda row, _info, name=f.name: getattr(row, name) for f in fields(JobUpdateResult)}
-    ),
+    Resolvers("jobUpdateResult", {f.name: Reads(f.name) for f in fields(JobUpdateResult)}),
 )
 """What resolves the types that only mutations give."""
 
@@ -331,15 +334,30 @@ def _check_choice(id: int | None, type_list: Sequence[str] | None, worker_id: st
         raise InvalidInput("workerId goes with typeList, not with id")
 
 
-def _refuse_hooks(*types: object) -> None:
-    """Jobs of durable hooks are made by what happens, not by callers: they say of other jobs what nobody could check."""
-    if taken := [type for type in types if isinstance(type, str) and type.startswith(HOOK)]:
-        raise InvalidInput(f"types that begin with {HOOK!r} are those of durable hooks, not {taken[0][:100]!r}")
+def _refuse_types(*types: object, of: str | tuple[str, ...] = (HOOK, OWN)) -> None:
+    """Jobs of durable hooks, and of the library's own, are made by what happens, not by callers: they say what nobody could check."""
+    for type in types:
+        if isinstance(type, str) and type.startswith(of):
+            whose = (
+                f"{HOOK!r} are those of durable hooks" if type.startswith(HOOK) else f"{OWN!r} are the library's own"
+            )
+            raise InvalidInput(f"types that begin with {whose}, not {type[:100]!r}")
+
+
+def _check_claimable(call: Call, types: Sequence[str]) -> None:
+    # workers of the host's own run the hooks of all tenants
+    _refuse_types(*types, of=(HOOK, OWN) if call.tenant else OWN)
+
+
+def _check_retriable(call: Call, id: int) -> None:
+    """What the library made for itself is retried over REST, where it was asked for: it then goes on where it was left."""
+    if (job := call.queue.get(Job, id, tenant=call.tenant)) is not None:
+        _refuse_types(job.type, of=OWN)
 
 
 def _new(job: Values) -> Values:
     """The values of a job to be; an `attempt` of null is none (a client may echo whole rows)."""
-    _refuse_hooks(job.get("type"))
+    _refuse_types(job.get("type"))
     return {name: value for name, value in job.items() if name != "attempt" or value is not None}
 
 

@@ -10,7 +10,7 @@ from gnj.api.hooks import Kind
 from gnj.api.jobs.roots import Call, RootField
 from gnj.graphql import records
 from gnj.queue import ratings
-from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Step
+from gnj.queue.model import Batch, Hold, Job, Monitoring, Pipeline, Record, Schedule, Step
 from gnj.queue.storage import Rows
 
 LISTED: dict[str, type[Record]] = {
@@ -19,10 +19,11 @@ LISTED: dict[str, type[Record]] = {
     "pipeline": Pipeline,
     "pipelineStep": Step,
     "jobHoldType": Hold,
+    "recurringJob": Schedule,
     "workerMonitoring": Monitoring,
 }
 """What can be listed, by the name of the field and of its type."""
-COUNTED = ("job", "batch", "pipeline", "pipelineStep")
+COUNTED = ("job", "batch", "pipeline", "pipelineStep", "recurringJob")
 
 
 def _list(record: type[Record]) -> Callable[..., Sequence[Record]]:

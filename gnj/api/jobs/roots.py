@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from graphql import GraphQLResolveInfo, GraphQLSchema
+from graphql import GraphQLSchema
 
 from gnj.api.hooks import Action, Guard, Kind, Principal, RequestContext
 from gnj.graphql.associations import Loads
 from gnj.graphql.limits import Limits
+from gnj.graphql.plans import OnContext
 from gnj.graphql.records import Resolver, Resolvers, fields_of
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Record
@@ -126,15 +127,15 @@ class RootField:
     subject: str | None = None
 
     def resolver(self) -> Resolver:
-        """What graphql-core calls: asks the guard, then answers."""
+        """Asks the guard, then answers."""
         action, resolve, subject = Action(self.name, self.kind), self.resolve, self.subject
 
-        def resolver(_source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
-            call = admitted(info.context, action, _targets(arguments, subject))
+        def answer(context: Any, arguments: Mapping[str, Any]) -> Any:
+            call = admitted(context, action, _targets(arguments, subject))
             # an argument of null is one that was not given (B18)
             return resolve(call, **{name: value for name, value in arguments.items() if value is not None})
 
-        return resolver
+        return OnContext(answer)
 
 
 def _targets(arguments: Mapping[str, Any], subject: str | None) -> Sequence[int | None]:

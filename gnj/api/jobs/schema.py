@@ -80,7 +80,8 @@ def streams(engine: Engine, queue: Queue, guard: Guard, more: Sequence[Subscript
 def _is_only_ours(schema: GraphQLSchema) -> bool:
     """Whether what our types tell comes from our resolvers alone; those of others may look at who is asking."""
     ours = {shape.name: {*shape.attributes(), *(a.name for a in shape.associations)} for shape in SHAPES}
-    ours |= {"success": {"success"}, "workerInfoOutput": set(TOLD.fields)}
+    for each in (*RESULTS, TOLD):
+        ours[each.type] = ours.get(each.type, set()) | set(each.fields)
     return all(fields_of(schema, name).keys() <= known for name, known in ours.items())
 
 

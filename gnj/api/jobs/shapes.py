@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gnj.graphql.associations import Many, One
 from gnj.graphql.records import Shape
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Step
+from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Schedule, Step
 from gnj.queue.ratings import JobSuccessRating, WorkerSuccessRating
 
 SHAPES = (
@@ -62,6 +62,12 @@ SHAPES = (
         name="jobHoldType",
         record=Hold,
         description='A type no job of which is handed out; the type "all" stands for every type.',
+    ),
+    Shape(
+        name="recurringJob",
+        record=Schedule,
+        description="What has a job made again and again, by a cron expression in a time zone or at intervals.",
+        read_only={"nextAt", "lastAt", "lastJobId", "runs", "failures", "error"},
     ),
     Shape(
         name="workerMonitoring",

@@ -2,29 +2,31 @@
 
 The indexes are forced: without statistics another one may look better, and a claim would then read every job of a type.
 Holds are looked up first, so that they are no filters over a scan. There is neither LATERAL in MariaDB nor a plan that takes
-the first of several types from one index, so each type is a SELECT of its own, all of them in one statement.
+the first of several types from one index, so each lane is a SELECT of its own, all of them in one statement.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from sqlalchemy import bindparam, text
 
 from gnj.queue.holds import ALL_TYPES
 from gnj.storage.sql.columns import DIGEST, ID
 from gnj.storage.sql.columns_mysql import digest
-from gnj.storage.sql.dialect import PROMOTED, SPARE
+from gnj.storage.sql.dialect import NEAR, PROMOTED, SPARE
 
 if TYPE_CHECKING:
     from gnj.storage.sql.transaction import SqlRows
 
 _ORDER: Final = "ready_order, position, id"
-TYPES: Final = 50
-"""Types looked up in one statement."""
+LANES: Final = 50
+"""Lanes looked up in one statement."""
+Lane: TypeAlias = tuple[bytes, bytes | None]
+"""The digests of a type and of a tenant whose jobs are claimed in their order; None: those of all tenants."""
 
 
 def locked(rows: SqlRows, types: Sequence[str], limit: int, tenants: Sequence[str] | None) -> list[int]:
@@ -33,16 +35,21 @@ def locked(rows: SqlRows, types: Sequence[str], limit: int, tenants: Sequence[st
     if is_due:
         rows.promote(PROMOTED)
     everywhere = held.pop(ALL_TYPES, set())
-    if "" in everywhere:
-        return []
-    # the digests of the tenants to leave out, for each type that anybody is served of
-    free = {
-        type: sorted(map(digest, everywhere | held.get(type, set()))) for type in types if "" not in held.get(type, ())
-    }
-    if len(free) == 1 and tenants is None and not any(free.values()):
-        (type,) = free
-        return _first(rows, type, limit)
-    return _chosen(rows, free, limit, None if tenants is None else sorted(map(digest, tenants)))
+    lanes: list[Lane] = []
+    sifted: dict[bytes, set[bytes]] = {}
+    for type in types:
+        leave_out = everywhere | held.get(type, set())
+        if "" in leave_out:
+            continue
+        if tenants is not None:
+            lanes += ((digest(type), digest(tenant)) for tenant in dict.fromkeys(tenants) if tenant not in leave_out)
+        elif leave_out:
+            sifted[digest(type)] = set(map(digest, leave_out))
+        else:
+            lanes.append((digest(type), None))
+    if len(lanes) == 1 and not sifted:
+        return _first(rows, lanes[0], limit)
+    return _chosen(rows, lanes, sifted, limit)
 
 
 def due(rows: SqlRows, limit: int) -> list[int]:
@@ -80,27 +87,59 @@ def _held(rows: SqlRows, types: Sequence[str]) -> tuple[dict[str, set[str]], boo
     return held, is_due
 
 
-def _first(rows: SqlRows, type: str, limit: int) -> list[int]:
-    """The first free jobs of a type, locked along the index: no more of them than are handed out."""
+def _tenants(rows: SqlRows, type: bytes, without: Collection[bytes], each: int) -> list[Lane]:
+    """The tenants whose jobs come first of a type, but those `without`: those of the first `each` of the others' jobs, if the
+    first jobs of the type have so many; else all that have ready jobs.
+
+    Then a statement for each: neither server goes from one to the next by itself. MariaDB has an index give each value once,
+    but not of generated columns ("not covering"), and a search that begins at the last value found reads all of a type.
+    """
+
+    def near() -> Any:
+        return text(f"{_part(rows, of_tenant=False, type=':type', columns='ready_tenant')} LIMIT {each + NEAR}")
+
+    def next() -> Any:
+        return text(f"""
+            SELECT ready_tenant FROM {rows.tables.name(rows.tables.job)} FORCE INDEX ({rows.tables.lane_index})
+            WHERE ready_type = :type AND ready_tenant > :tenant ORDER BY ready_tenant LIMIT 1""")
+
+    first = list(map(bytes, rows.run(rows.prepared(("near", each), near), {"type": type}).scalars()))
+    free = [tenant for tenant in first if tenant not in without][:each]
+    if len(free) == each or len(first) < each + NEAR:
+        return [(type, tenant) for tenant in dict.fromkeys(free)]
+    lanes: list[Lane] = []
+    tenant = b""
+    while found := rows.run(rows.prepared("next tenant", next), {"type": type, "tenant": tenant}).scalar():
+        tenant = bytes(found)
+        if tenant not in without:
+            lanes.append((type, tenant))
+    return lanes
+
+
+def _first(rows: SqlRows, lane: Lane, limit: int) -> list[int]:
+    """The first free jobs of a lane, locked along the index: no more of them than are handed out."""
+    type, tenant = lane
 
     def build() -> Any:
-        return text(f"""
-            SELECT id FROM {rows.tables.name(rows.tables.job)} FORCE INDEX ({rows.tables.ready_index})
-            WHERE ready_type = :asked ORDER BY {_ORDER} LIMIT {limit} FOR UPDATE SKIP LOCKED""")
+        return text(f"{_part(rows, of_tenant=tenant is not None)} LIMIT {limit} FOR UPDATE SKIP LOCKED")
 
-    return list(rows.run(rows.prepared(("first", limit), build), {"asked": digest(type)}).scalars())
+    parameters = {"type": type} if tenant is None else {"type": type, "tenant": tenant}
+    return list(rows.run(rows.prepared(("first", limit, tenant is None), build), parameters).scalars())
 
 
-def _chosen(rows: SqlRows, free: dict[str, list[bytes]], limit: int, tenants: Sequence[bytes] | None) -> list[int]:
-    """The first of several types, or of some tenants: looked up unlocked, then locked in the common order until there are
-    enough. Locking while looking would lock as many of each type, and what a filter passes over, too.
+def _chosen(rows: SqlRows, plain: Sequence[Lane], sifted: Mapping[bytes, set[bytes]], limit: int) -> list[int]:
+    """The first of several lanes: looked up unlocked, then locked in the common order until there are enough. Locking while
+    looking would lock as many of each. Of the types of `sifted`, the jobs of some tenants are left out.
     """
     taken: list[int] = []
     tried: set[int] = set()
     fetch = limit + SPARE
-    each = min(fetch, 2 * -(-fetch // max(len(free), 1)) + SPARE)
+    each = min(fetch, 2 * -(-fetch // max(len(plain) + len(sifted), 1)) + SPARE)
     while True:
-        found, are_more = _candidates(rows, free, fetch, each, tenants)
+        lanes = [*plain]
+        for type, without in sifted.items():
+            lanes += _tenants(rows, type, without, fetch)
+        found, are_more = _candidates(rows, lanes, fetch, each)
         left = (id for id in found if id not in tried)
         while len(taken) < limit and (some := list(islice(left, limit - len(taken)))):
             tried.update(some)
@@ -110,47 +149,43 @@ def _chosen(rows: SqlRows, free: dict[str, list[bytes]], limit: int, tenants: Se
         fetch, each = fetch * 8, each * 8
 
 
-def _candidates(
-    rows: SqlRows, free: dict[str, list[bytes]], fetch: int, each: int, tenants: Sequence[bytes] | None
-) -> tuple[list[int], bool]:
-    """The first ready jobs of all types in the order of claims, at most `fetch` and as far as `each` of every type reach,
+def _candidates(rows: SqlRows, lanes: Sequence[Lane], fetch: int, each: int) -> tuple[list[int], bool]:
+    """The first ready jobs of all lanes in the order of claims, at most `fetch` and as far as `each` of every lane reach,
     those included that others have locked; and whether there may be more.
 
     500 jobs of 20 types are found among 60 of each; with 508 of each, that claim read 22,343 rows.
     """
     found: list[Any] = []
-    asked = list(free.items())
-    for start in range(0, len(asked), TYPES):
-        some = asked[start : start + TYPES]
-        filters = tuple(bool(leave_out) for _, leave_out in some)
+    for start in range(0, len(lanes), LANES):
+        some = lanes[start : start + LANES]
+        of_tenants = tuple(tenant is not None for _, tenant in some)
 
-        def build(start: int = start, filters: tuple[bool, ...] = filters) -> Any:
-            parts = (_part(rows, n, start + n, each, tenants, filtered=f) for n, f in enumerate(filters))
-            clause = text(f"{' UNION ALL '.join(parts)} ORDER BY {_ORDER} LIMIT {fetch}")
-            names = [f"without_{n}" for n, filtered in enumerate(filters) if filtered]
-            names += [] if tenants is None else ["for_tenants"]
-            return clause.bindparams(*(bindparam(name, type_=DIGEST, expanding=True) for name in names))
+        def build(start: int = start, of_tenants: tuple[bool, ...] = of_tenants) -> Any:
+            parts = []
+            for n, of in enumerate(of_tenants):
+                columns = f"{_ORDER}, {start + n} AS nth"
+                part = _part(rows, of_tenant=of, type=f":type_{n}", tenant=f":tenant_{n}", columns=columns)
+                parts.append(f"({part} LIMIT {each})")
+            return text(f"{' UNION ALL '.join(parts)} ORDER BY {_ORDER} LIMIT {fetch}")
 
-        parameters: dict[str, Any] = {} if tenants is None else {"for_tenants": tenants}
-        for n, (type, leave_out) in enumerate(some):
-            parameters |= {f"type_{n}": digest(type)} | ({f"without_{n}": leave_out} if leave_out else {})
-        key = ("candidates", fetch, each, start, filters, tenants is None)
-        found += rows.run(rows.prepared(key, build), parameters).all()
+        parameters = {f"type_{n}": type for n, (type, _) in enumerate(some)}
+        parameters |= {f"tenant_{n}": tenant for n, (_, tenant) in enumerate(some) if tenant is not None}
+        found += rows.run(rows.prepared(("candidates", fetch, each, start, of_tenants), build), parameters).all()
     found.sort()
     found = found[:fetch]
     counts = Counter(n for *_, n in found)
-    # a type that has as many as were asked for may have another one right after its last
+    # a lane that has as many as were asked for may have another one right after its last
     ends = {n: place for place, (*_, n) in enumerate(found) if counts[n] == each}
     end = min(ends.values(), default=len(found)) + 1
     return [id for _, _, id, _ in found[:end]], bool(ends) or len(found) == fetch
 
 
-def _part(rows: SqlRows, n: int, of: int, each: int, tenants: Sequence[bytes] | None, *, filtered: bool) -> str:
-    sifted = " AND ready_tenant IN :for_tenants" if tenants is not None else ""
-    sifted += f" AND ready_tenant NOT IN :without_{n}" if filtered else ""
+def _part(rows: SqlRows, *, of_tenant: bool, type: str = ":type", tenant: str = ":tenant", columns: str = "id") -> str:
+    index = rows.tables.lane_index if of_tenant else rows.tables.ready_index
+    sifted = f" AND ready_tenant = {tenant}" if of_tenant else ""
     return f"""
-        (SELECT {_ORDER}, {of} AS nth FROM {rows.tables.name(rows.tables.job)} FORCE INDEX ({rows.tables.ready_index})
-        WHERE ready_type = :type_{n}{sifted} ORDER BY {_ORDER} LIMIT {each})"""
+        SELECT {columns} FROM {rows.tables.name(rows.tables.job)} FORCE INDEX ({index})
+        WHERE ready_type = {type}{sifted} ORDER BY {_ORDER}"""
 
 
 def _lock(rows: SqlRows, ids: Sequence[int]) -> list[int]:

@@ -6,12 +6,14 @@ Times are aware UTC in whole milliseconds; JSON comes back as it was given, down
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import (
+    BINARY,
     BigInteger,
     ColumnElement,
     Dialect,
@@ -24,10 +26,10 @@ from sqlalchemy import (
     cast,
     type_coerce,
 )
-from sqlalchemy.dialects.mysql import BINARY
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine, UserDefinedType
 
+from gnj.queue.model import Kind
 from gnj.queue.values import Json, dump_json, load_json
 from gnj.storage.sql.columns_mysql import MYSQL, LongText, MediumText, Word
 
@@ -151,6 +153,21 @@ def _whole(match: re.Match[str]) -> str:
 def load_jsonb(text: str | None) -> Json:
     """The value of a jsonb's text."""
     return None if text is None else load_json(text)
+
+
+def _utc(moment: datetime) -> datetime:
+    return moment if moment.tzinfo is UTC else moment.astimezone(UTC)
+
+
+def _from_milliseconds(value: int) -> datetime:
+    return _EPOCH + timedelta(milliseconds=value)
+
+
+FROM_POSTGRESQL: Mapping[Kind, Callable[[Any], Any]] = MappingProxyType({Kind.TIME: _utc, Kind.JSON: load_json})
+FROM_SQLITE: Mapping[Kind, Callable[[Any], Any]] = MappingProxyType(
+    {Kind.TIME: _from_milliseconds, Kind.JSON: load_json, Kind.BOOL: bool, Kind.FLOAT: float}
+)
+"""What makes of a driver's values, other than None, those of attributes, by their kinds; as the types below do."""
 
 
 def number(value: float) -> str:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Final
 
-from sqlalchemy import Dialect, Text
-from sqlalchemy.dialects import mysql
+from sqlalchemy import VARCHAR, Dialect, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
@@ -24,16 +23,25 @@ def collation(dialect: Dialect) -> str:
     return "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
 
 
-class MediumText(mysql.MEDIUMTEXT):
+# Not the types of SQLAlchemy's dialect for MySQL: that is 1 MB of memory where another database is used.
+
+
+class MediumText(Text):
     """Up to 16 MB: the texts of a job go up to 10,000 characters, an error's further."""
 
+    sql = "MEDIUMTEXT"
 
-class LongText(mysql.LONGTEXT):
+
+class LongText(Text):
     """Up to 4 GB."""
 
+    sql = "LONGTEXT"
 
-class Word(mysql.VARCHAR):
+
+class Word(VARCHAR):
     """Short enough for an index."""
+
+    sql = "VARCHAR"
 
 
 @compiles(MediumText, *MYSQL)
@@ -41,8 +49,7 @@ class Word(mysql.VARCHAR):
 @compiles(Word, *MYSQL)
 def _text(element: Any, compiler: Any, **_: Any) -> str:
     length = f"({element.length})" if isinstance(element, Word) else ""
-    name = element.__visit_name__
-    return f"{name}{length} CHARACTER SET utf8mb4 COLLATE {collation(compiler.dialect)}"
+    return f"{element.sql}{length} CHARACTER SET utf8mb4 COLLATE {collation(compiler.dialect)}"
 
 
 class exact(FunctionElement[str]):  # noqa: N801 - stands in an expression like a function

@@ -8,12 +8,14 @@ rather be scanned, and the scan would wait for rows that nobody asked for.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
+    Table,
     bindparam,
     case,
     null,
@@ -50,6 +52,7 @@ class Mysql(Dialect):
     # of UTC, since an hour of local time comes twice a year; NOW() would need the session's time zone as well
     now = "(TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000)"
     skips_locked = True
+    along = "FORCE INDEX ({})"
     keyed = True
     reads_old = True
     translator = MysqlTranslator()
@@ -79,6 +82,12 @@ class Mysql(Dialect):
         """A list."""
         return list(ids)
 
+    def by_primary_key(self, statement: Any, table: Table) -> Any:
+        """Forced: see above."""
+        for name in MYSQL:
+            statement = statement.with_hint(table, "FORCE INDEX (PRIMARY)", name)
+        return statement
+
     def bucket(self, moment: ColumnElement[Any], seconds: int) -> ColumnElement[int]:
         """By integer division of the milliseconds."""
         return type_coerce(type_coerce(moment, ID).op("DIV", precedence=8)(seconds * 1000), ID)
@@ -102,13 +111,52 @@ class Mysql(Dialect):
         return insert_mysql.having(mapper, unique, keys)
 
     def write(self, rows: SqlRows, write: Write[RecordT]) -> list[Row[Any]]:
-        """Lock and look, change, read back."""
+        """Lock and look, change, read back; one row is changed at once, if it is as expected."""
+        if len(write.ids) == 1 and not (write.skips or write.json):
+            return self._read(rows, write.mapper, write.ids) if self.rewrite(rows, write) else []
         found: list[Row[Any]] = []
         for some in parts(sorted(set(write.ids))):
             ids = self._expected(rows, write, some)
             if ids:
                 found += self.change(rows, write, ids)
         return found
+
+    def complete(self, rows: SqlRows, write: Write[Job]) -> set[int]:
+        """Lock and look, change: those with an output, and those without."""
+        outputs, attempts = write.json.get("output") or [None] * len(write.ids), write.attempts or ()
+        done: set[int] = set()
+        for has in (True, False):
+            places = [place for place, output in enumerate(outputs) if (output is not None) is has]
+            ids, tries = [write.ids[place] for place in places], [attempts[place] for place in places]
+            json = {"output": [outputs[place] for place in places]} if has else {}
+            some = replace(write, ids=ids, attempts=tries, json=json)
+            for part in parts(sorted(ids)):
+                locked = self._expected(rows, some, part)
+                if locked:
+                    self._change(rows, some, locked)
+                done.update(locked)
+        return done
+
+    def rewrite(self, rows: SqlRows, write: Write[Any]) -> bool:
+        """Nothing is read."""
+        table = write.mapper.table
+
+        def build() -> Any:
+            which = [table.c.id == bindparam("of_id", type_=ID)]
+            if write.attempts is not None:
+                which.append(table.c.attempt == bindparam("of_attempt", type_=ID))
+            values = write.mapper.assignments(write.shape)
+            values |= {} if write.extra is None else write.extra()
+            statement = update(table).values(values).where(*which, *write.conditions())
+            for name in MYSQL:
+                statement = statement.with_hint("FORCE INDEX (PRIMARY)", dialect_name=name)
+            return statement
+
+        key = ("change one", write.mapper.kind, write.key, write.shape, write.attempts is None)
+        given = {"of_id": write.ids[0]} | ({} if write.attempts is None else {"of_attempt": write.attempts[0]})
+        # the driver counts rows that were found, not those that differ from before (SQLAlchemy has it so)
+        changed: int = rows.run(rows.prepared(key, build), {**write.parameters, **given}).rowcount
+        return bool(changed)
 
     def _expected(self, rows: SqlRows, write: Write[RecordT], ids: Sequence[int]) -> list[int]:
         """Those of the rows that are as expected, locked."""
@@ -117,10 +165,10 @@ class Mysql(Dialect):
         def build() -> Any:
             fence = table.c.attempt if write.attempts is not None else null()
             statement = select(table.c.id, fence).where(self.of_ids(table.c.id), *write.conditions())
-            return _by_primary_key(statement, table).order_by(table.c.id).with_for_update()
+            return self.by_primary_key(statement, table).order_by(table.c.id).with_for_update(skip_locked=write.skips)
 
-        key = ("lock", write.mapper.kind, write.key, write.attempts is None, "of_now" in write.parameters)
-        names = write.parameters.keys() & {"of_now"}  # of what is written, the conditions know the present alone
+        key = ("lock", write.mapper.kind, write.key, write.attempts is None, "of_now" in write.parameters, write.skips)
+        names = write.parameters.keys() & {"of_now", "of_tenant"}  # all that conditions have
         parameters = {"of_ids": list(ids)} | {name: write.parameters[name] for name in names}
         locked = rows.run(rows.prepared(key, build), parameters).all()
         if write.attempts is None:
@@ -130,8 +178,12 @@ class Mysql(Dialect):
 
     def change(self, rows: SqlRows, write: Write[RecordT], ids: Sequence[int]) -> list[Row[Any]]:
         """Changes rows that are locked, and reads them back."""
+        self._change(rows, write, ids)
+        return self._read(rows, write.mapper, ids)
+
+    def _change(self, rows: SqlRows, write: Write[Any], ids: Sequence[int]) -> None:
         mapper = write.mapper
-        parameters = {name: value for name, value in write.parameters.items() if name != "of_now"}
+        parameters = {name: value for name, value in write.parameters.items() if name not in ("of_now", "of_tenant")}
         for some in self._weighed(write, ids):
 
             def build(count: int = len(some)) -> Any:
@@ -152,7 +204,6 @@ class Mysql(Dialect):
                 for name, values in write.json.items():
                     given |= {f"{name}_{n}": values[places[id]] for n, id in enumerate(some)}
             rows.run(rows.prepared(key, build), parameters | given)
-        return self._read(rows, mapper, ids)
 
     @staticmethod
     def _weighed(write: Write[Any], ids: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -165,13 +216,12 @@ class Mysql(Dialect):
         for start, end in spans(weights, CASES):
             yield ids[start:end]
 
-    @staticmethod
-    def _read(rows: SqlRows, mapper: Mapper[Any], ids: Sequence[int]) -> list[Row[Any]]:
+    def _read(self, rows: SqlRows, mapper: Mapper[Any], ids: Sequence[int]) -> list[Row[Any]]:
         """Rows that are locked: a locking read gives their newest state in any isolation."""
 
         def build() -> Any:
             wanted = mapper.table.c.id.in_(bindparam("of_ids", type_=ID, expanding=True))
-            return _by_primary_key(mapper.selecting.where(wanted), mapper.table).with_for_update()
+            return self.by_primary_key(mapper.selecting.where(wanted), mapper.table).with_for_update()
 
         statement = rows.prepared(("read", mapper.kind), build)
         return [row for some in parts(ids) for row in rows.run(statement, {"of_ids": list(some)})]
@@ -190,7 +240,9 @@ class Mysql(Dialect):
         lock = select(table.c.id).where(self.of_ids(table.c.id), where).order_by(table.c.id)
         change = update(table).values(mapper.assignments(shape)).where(self.of_ids(table.c.id))
         for some in parts(ids):
-            locked = rows.run(_by_primary_key(lock, table).with_for_update(), {"of_ids": list(some)}).scalars().all()
+            locked = (
+                rows.run(self.by_primary_key(lock, table).with_for_update(), {"of_ids": list(some)}).scalars().all()
+            )
             if locked:
                 rows.run(change, {**parameters, "of_ids": list(locked)})
             moved += len(locked)
@@ -239,9 +291,3 @@ def _limit(connection: Connection) -> None:
         milliseconds = "DEFAULT" if limit is None else max(1, int(limit * 1000))
         connection.exec_driver_sql(f"SET SESSION max_execution_time = {milliseconds}")
     info[LIMIT] = limit
-
-
-def _by_primary_key(statement: Any, table: Any) -> Any:
-    for name in MYSQL:
-        statement = statement.with_hint(table, "FORCE INDEX (PRIMARY)", name)
-    return statement

@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
     ColumnElement,
@@ -21,24 +21,34 @@ from sqlalchemy import (
     column,
     extract,
     func,
+    insert,
+    literal_column,
     select,
     text,
     type_coerce,
+    update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from gnj.queue import deadline
 from gnj.queue.clock import After
+from gnj.queue.model import RecordT
+from gnj.queue.storage import Changes
 from gnj.queue.values import dump_json
-from gnj.storage.sql import claim_postgresql, claim_sqlite
+from gnj.storage.sql import claim_postgresql, claim_sqlite, copy_postgresql
+from gnj.storage.sql.bulk import bulk, insert_sqlite
 from gnj.storage.sql.columns import ID, JSON, dump_jsonb, to_milliseconds
-from gnj.storage.sql.dialect import LIMIT, OURS, Dialect
+from gnj.storage.sql.dialect import LIMIT, OURS, ROUTED, Dialect
 from gnj.storage.sql.dialect_mysql import Mysql
+from gnj.storage.sql.direct_postgresql import LEAVE, LEAVE_LOCAL, limited
 from gnj.storage.sql.returning import Returning
 from gnj.storage.sql.rows import DATABASE_NOW, Mapper, Present
 from gnj.storage.sql.schema import Tables
 from gnj.storage.sql.where import PostgresqlTranslator, SqliteTranslator
+
+if TYPE_CHECKING:
+    from gnj.storage.sql.transaction import SqlRows
 
 CHUNK: Final = 5_000
 """Rows of one INSERT."""
@@ -57,11 +67,8 @@ _BEGIN: Final = (
     "SET LOCAL jit = off",
     "SET LOCAL lock_timeout = '5s'",
 )
+_PLACE: Final[ColumnElement[Any]] = literal_column("ctid")
 _READ: Final = "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY"
-
-
-def _limited(how: str, limit: float | None) -> str:
-    return f"{how} statement_timeout TO {'DEFAULT' if limit is None else max(1, int(limit * 1000))}"
 
 
 class Postgresql(Returning):
@@ -71,6 +78,8 @@ class Postgresql(Returning):
     has_clock = True
     now = DATABASE_NOW
     skips_locked = True
+    gives_each = True
+    laterals = True
     nulls_first = False
     translator = PostgresqlTranslator()
     claims = claim_postgresql
@@ -86,20 +95,23 @@ class Postgresql(Returning):
         if not getattr(raw, "autocommit", False):  # an engine of the host's
             connection.execution_options(isolation_level="AUTOCOMMIT")
         info, limit = connection.info, deadline.of_statement()
-        begin: tuple[str, ...] = ()
+        begin: tuple[str, ...]
+        routed = info.get(ROUTED, False)
         if write:
-            begin = _BEGIN
+            begin = (*_BEGIN[:1], LEAVE_LOCAL, *_BEGIN[1:]) if routed else _BEGIN
             if limit != info.get(LIMIT):
-                begin = (*begin, _limited("SET LOCAL", limit))
-        elif limit != info.get(LIMIT):
-            begin = (_limited("SET", limit),) if info.get(OURS) else (_READ, _limited("SET LOCAL", limit))
+                begin = (*begin, limited("SET LOCAL", limit))
+        else:
+            begin = (LEAVE,) if routed else ()
+            if limit != info.get(LIMIT):
+                begin += (limited("SET", limit),) if info.get(OURS) else (_READ, limited("SET LOCAL", limit))
         if begin:
             # a connection that prepares every statement takes one at a time
             alone = getattr(raw, "prepare_threshold", None) == 0
             for statement in begin if alone else ("; ".join(begin),):
                 connection.exec_driver_sql(statement)
         if not write and info.get(OURS):
-            info[LIMIT] = limit
+            info[LIMIT], info[ROUTED] = limit, False
 
     def begin_serializable(self, connection: Connection, tables: Tables) -> None:
         """SERIALIZABLE, and a lock that only its like waits for, taken before the first statement that makes a snapshot.
@@ -114,6 +126,24 @@ class Postgresql(Returning):
     def among(self, target: ColumnElement[Any], ids: TextClause) -> ColumnElement[bool]:
         """An array, made before the statement: see `claim_postgresql`."""
         return target == any_(func.array(ids.columns(column("id", ID)).scalar_subquery()))
+
+    def chosen(self, table: Table, ids: TextClause) -> ColumnElement[bool]:
+        """Likewise, of places: see `claim_postgresql`."""
+        return self.among(_PLACE, ids)
+
+    def each(self, tables: Tables, ids: TextClause, columns: Collection[str], values: Mapping[str, Any]) -> Any:
+        """By the number of the row's place among those of `chosen`: joined with their array, of which few are expected, the planner looks
+        each row up by its place. `ctid = ANY (…)` in a join it cannot, and reads the whole table.
+        """
+        job = tables.job
+        array = func.array(ids.columns(column("ctid", ID)).scalar_subquery(), type_=ARRAY(ID))
+        chosen = func.unnest(array).table_valued(column("place", ID), with_ordinality="nth")
+        of = {
+            each: text(f"(:new_{each})[chosen.nth]").bindparams(bindparam(f"new_{each}", type_=ARRAY(Text())))
+            for each in columns
+        }
+        place = column("ctid", ID, _selectable=job)  # of that table: else the two seem to be joined by nothing
+        return update(job).values({**values, **of}).where(chosen.render_derived(name="chosen").c.place == place)
 
     def given(self, columns: Mapping[str, Any]) -> dict[str, ColumnElement[Any]]:
         """One array for each column: the statement is the same for any number of rows. JSON goes in as text."""
@@ -154,6 +184,17 @@ class Postgresql(Returning):
         """ON CONFLICT DO NOTHING: waits for a transaction that is inserting the same key."""
         return postgresql.insert(table).on_conflict_do_nothing(index_elements=keys, index_where=text(where))
 
+    def insert_free(self, rows: SqlRows, mapper: Mapper[RecordT], given: Sequence[Changes]) -> list[RecordT]:
+        """COPY where there are many, on connections of our own."""
+        connection, present = rows.connection, rows.present()
+        if len(given) >= copy_postgresql.FEWEST and copy_postgresql.serves(connection):
+            table = rows.tables.name(mapper.table)
+            stored = copy_postgresql.insert(connection, table, mapper, given, present.moment)
+            if stored is not None:
+                return stored
+        statement = insert(mapper.table).returning(*mapper.columns)
+        return mapper.by_id(self.insert_many(connection, statement, mapper, mapper.inserted(given), present))
+
     def insert_many(
         self,
         connection: Connection,
@@ -192,6 +233,7 @@ class Sqlite(Returning):
     has_clock = False
     now = ""
     skips_locked = False
+    along = 'INDEXED BY "{}"'
     nulls_first = True
     translator = SqliteTranslator()
     claims = claim_sqlite
@@ -247,7 +289,15 @@ class Sqlite(Returning):
 
     def insert_ignoring(self, table: Table, keys: Sequence[str], where: str) -> Any:
         """ON CONFLICT DO NOTHING."""
+        from sqlalchemy.dialects import sqlite  # noqa: PLC0415 - 0.7 MB that only those pay who use it
+
         return sqlite.insert(table).on_conflict_do_nothing(index_elements=keys, index_where=text(where))
+
+    def insert_free(self, rows: SqlRows, mapper: Mapper[RecordT], given: Sequence[Changes]) -> list[RecordT]:
+        """See `bulk.insert_sqlite`."""
+        moment = rows.present().moment
+        assert moment is not None  # noqa: S101 - tells the type checker that SQLite has no clock of its own
+        return insert_sqlite(rows.connection, rows.tables.name(mapper.table), bulk(mapper, given, moment))
 
     def insert_many(
         self,

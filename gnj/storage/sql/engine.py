@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from importlib.util import find_spec
 from typing import Any, Final
@@ -11,6 +10,7 @@ from sqlalchemy import Engine, StaticPool, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
 from gnj.queue.errors import InvalidInput, StorageError, StorageUnavailable
+from gnj.storage.sql import direct_postgresql
 from gnj.storage.sql.columns_mysql import MYSQL
 from gnj.storage.sql.dialect import OURS
 from gnj.storage.sql.dialects import DIALECTS
@@ -110,6 +110,8 @@ def in_memory(url: URL) -> bool:
 
 def _switch_to_wal(cursor: Any) -> None:
     """WAL, for which a new file must be nobody else's for a moment: SQLite does not wait for that by itself."""
+    import sqlite3  # noqa: PLC0415 - 0.9 MB that only those pay who use it
+
     deadline = time.monotonic() + BUSY_SECONDS
     while True:
         try:
@@ -144,12 +146,14 @@ def _postgresql(url: URL, pool_size: int) -> Engine:
         isolation_level="AUTOCOMMIT",
         hide_parameters=True,
     )
-    event.listen(engine, "connect", _claim)
+    event.listen(engine, "connect", _prepare_postgresql)
     return engine
 
 
-def _claim(_connection: Any, record: Any) -> None:
+def _prepare_postgresql(connection: Any, record: Any) -> None:
     record.info[OURS] = True
+    if hasattr(connection, "pgconn"):
+        direct_postgresql.prepare(connection, record.info)
 
 
 def _mysql(url: URL, pool_size: int) -> Engine:

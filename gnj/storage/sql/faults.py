@@ -38,7 +38,7 @@ _CONNECTING: Final = (
     (("authentication failed",), "the server refused the user or the password"),
     (("no password supplied",), "the server asks for a password"),
     (("too many",), "the server has no connection left"),
-    (("refused",), "nothing answers at that host and port"),
+    (("refused",), "nothing answers at the database's host and port"),
     (("resolve",), "there is no host of that name"),
     (("name or service not known",), "there is no host of that name"),
 )
@@ -96,8 +96,8 @@ _MYSQL_UNAVAILABLE: Final[dict[int, str | None]] = {
     1792: "the server may only be read",
     1836: "the server may only be read",
     1927: None,  # ER_CONNECTION_KILLED
-    2002: "nothing answers at that host and port",
-    2003: "nothing answers at that host and port",
+    2002: "nothing answers at the database's host and port",
+    2003: "nothing answers at the database's host and port",
     2005: "there is no host of that name",
     2006: None,
     2013: None,
@@ -123,7 +123,12 @@ def translated(error: exc.SQLAlchemyError) -> GnjError:
         return StorageUnavailable("all connections to the database are in use")
     if not isinstance(error, exc.DBAPIError):
         return StorageError(f"the database could not be used ({type(error).__name__})")
-    cause = error.orig
+    lost = error.connection_invalidated or isinstance(error, exc.OperationalError)
+    return of_driver(error.orig, lost=lost)
+
+
+def of_driver(cause: BaseException | None, *, lost: bool) -> GnjError:
+    """The `GnjError` that a driver's error means; `lost`: if it says no more, then that there is no connection."""
     number = mysql_code(cause)
     if number is not None:
         return _of_mysql(number, str(cause))
@@ -133,7 +138,7 @@ def translated(error: exc.SQLAlchemyError) -> GnjError:
         return _of_postgresql(state, str(getattr(getattr(cause, "diag", None), "constraint_name", "")))
     if code is not None:
         return _of_sqlite(code, str(cause))
-    if error.connection_invalidated or isinstance(error, exc.OperationalError):
+    if lost:
         text = str(cause).lower()
         return StorageUnavailable(next((told for parts, told in _CONNECTING if all(p in text for p in parts)), None))
     return StorageError(f"the database refused a statement ({type(cause).__name__})")

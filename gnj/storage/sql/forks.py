@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine
@@ -27,3 +28,17 @@ def forget_after_fork(engine: Engine) -> None:
             engine.dispose(close=False)
 
     os.register_at_fork(after_in_child=forget)
+
+
+def call_after_fork(method: Callable[[], None]) -> None:
+    """Has every child call a method, as long as its object is there: locks that other threads held stay held in the child."""
+    if not hasattr(os, "register_at_fork"):
+        return
+    ours = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = ours()
+        if found is not None:
+            found()
+
+    os.register_at_fork(after_in_child=call)

@@ -14,13 +14,15 @@ import sys
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from sqlalchemy import Connection, NestedTransaction, RootTransaction, Transaction, TwoPhaseTransaction, exc
-from sqlalchemy.orm import Session, scoped_session
 
 from gnj.queue.errors import InvalidInput
 from gnj.storage.sql.faults import faults
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 logger = logging.getLogger("gnj.storage")
 
@@ -31,6 +33,8 @@ _FAILED: Final = "the transaction has failed: roll it back first"
 
 def sync_target(verb: str, session: Any, connection: Any) -> Session | Connection:
     """The one of the two that was given, if `jobs.VERB` takes it. Raises `TypeError`, naming the right call."""
+    from sqlalchemy.orm import Session, scoped_session  # noqa: PLC0415 - 6 MB, which only a host may have use for
+
     given, word = _one(verb, session, connection)
     if isinstance(given, scoped_session):
         given = given()
@@ -41,6 +45,8 @@ def sync_target(verb: str, session: Any, connection: Any) -> Session | Connectio
 
 def async_target(verb: str, session: Any, connection: Any) -> Any:
     """Likewise, for `jobs.VERB_async`: an AsyncSession or AsyncConnection."""
+    from sqlalchemy.orm import Session, scoped_session  # noqa: PLC0415 - likewise
+
     given, word = _one(f"{verb}_async", session, connection)
     if isinstance(given, scoped_session | Session | Connection):
         raise TypeError(f"a {_kind(given)} does not go with {verb}_async: jobs.{verb}(…, {word}={word})")
@@ -61,7 +67,7 @@ def connection_of(target: Session | Connection) -> Connection:
     Raises `InvalidInput` for what cannot be worked on: closed, failed and not rolled back, or without a transaction.
     """
     try:
-        connection = target.connection() if isinstance(target, Session) else target
+        connection = target if isinstance(target, Connection) else target.connection()
         if connection.closed:
             raise InvalidInput("the connection is closed")
         transaction = connection.get_transaction()

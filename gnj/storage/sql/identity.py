@@ -79,6 +79,11 @@ def of_file(url: URL) -> Place:
     return Place((_real(unquote(urlsplit(url.database).path) if url.database.startswith("file:") else url.database),))
 
 
+def path_of(place: Place) -> str | None:
+    """The file of a SQLite database; None: it is in memory."""
+    return None if place.database == _MEMORY else str(place.database[0])
+
+
 def _postgresql(connection: Connection, tables: Tables) -> Place:
     *database, table = connection.execute(text(_POSTGRESQL), {"job": tables.name(tables.job)}).one()
     return Place(tuple(database), table)

@@ -12,7 +12,6 @@ from gnj.queue.clock import After
 from gnj.queue.errors import Conflict
 from gnj.queue.storage import Changes
 from gnj.queue.values import dump_json
-from gnj.storage.sql import schema_mysql
 from gnj.storage.sql.columns import DIGEST
 from gnj.storage.sql.columns_mysql import digest
 from gnj.storage.sql.dialect import Unique
@@ -41,7 +40,7 @@ def stored(rows: SqlRows, mapper: Mapper[Any], given: Sequence[Changes], unless:
     """
     keys: list[_Key | None] = [None] * len(given)
     if unless is not None:
-        names = schema_mysql.UNIQUE[unless.columns]
+        names = unless.keys
         keys = [_digests(names, key) if (key := _values_of(mapper, row, unless)) else None for row in given]
         _order(rows, {key for key in keys if key is not None})
     ids: list[int] = []
@@ -54,7 +53,7 @@ def stored(rows: SqlRows, mapper: Mapper[Any], given: Sequence[Changes], unless:
 
 def having(mapper: Mapper[Any], unique: Unique, keys: Collection[tuple[str, ...]]) -> list[ColumnElement[bool]]:
     """See `Dialect.having`."""
-    names = schema_mysql.UNIQUE[unique.columns]
+    names = unique.keys
     return _having(mapper, unique, {_digests(names, key) for key in keys})
 
 
@@ -77,7 +76,7 @@ def spans(weights: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
 
 
 def _having(mapper: Mapper[Any], unique: Unique, keys: Collection[_Key]) -> list[ColumnElement[bool]]:
-    columns = [mapper.table.c[name] for name in schema_mysql.UNIQUE[unique.columns]]
+    columns = [mapper.table.c[name] for name in unique.keys]
     ordered = sorted(keys)
     if len(columns) == 1:
         lists = ([digest for (digest,) in some] for some in parts(ordered))
@@ -133,7 +132,7 @@ def _taken(
 ) -> set[_Key]:
     if unless is None or not keys:
         return set()
-    columns = [mapper.table.c[name] for name in schema_mysql.UNIQUE[unless.columns]]
+    columns = [mapper.table.c[name] for name in unless.keys]
     found: set[_Key] = set()
     for condition in _having(mapper, unless, keys):
         statement = select(*columns).where(condition)
@@ -191,6 +190,9 @@ def _values_of(mapper: Mapper[Any], row: Changes, unique: Unique) -> tuple[str, 
 
 def _is_taken(error: exc.IntegrityError, mapper: Mapper[Any], unique: Unique) -> bool:
     """Whether a statement failed for that key."""
-    name = "unique_id" if "job_unique_id" in unique.columns else "type"
     found = _KEY.search(str(error.orig.args[-1] if error.orig else ""))
-    return mysql_code(error.orig) == DUPLICATE and found is not None and found[1] == f"{mapper.table.name}_{name}_idx"
+    return (
+        mysql_code(error.orig) == DUPLICATE
+        and found is not None
+        and found[1] == f"{mapper.table.name}_{unique.index}_idx"
+    )

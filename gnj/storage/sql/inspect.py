@@ -19,6 +19,7 @@ from sqlalchemy.schema import CreateIndex
 
 from gnj.queue.holds import ALL_TYPES
 from gnj.queue.model import RECORDS
+from gnj.storage.sql import ended as ended_jobs
 from gnj.storage.sql.columns import TIME
 from gnj.storage.sql.dialects import DIALECTS
 from gnj.storage.sql.engine import in_memory
@@ -49,7 +50,7 @@ def inspect(storage: SqlStorage) -> Facts:
             _indexes(part.indexes(rows.connection, storage.tables), storage.tables, storage.engine) if current else None
         )
         contents = _contents(storage, part, rows) if current else None
-    notified = "notify" in storage.capabilities
+    notified = storage.dialect.name == "postgresql" and "notify" in storage.capabilities
     return Facts(
         database=storage.dialect.name,
         server=server,
@@ -169,7 +170,9 @@ def _contents(storage: SqlStorage, part: _Part, rows: SqlRows) -> Contents:
 
     hold = storage.tables.hold
     holds = rows.connection.execute(
-        select(hold.c.type, hold.c.tenant).where(hold.c.deleted_at.is_(None)).order_by(hold.c.type, hold.c.tenant)
+        select(hold.c.type, hold.c.tenant)
+        .where(hold.c.deleted_at.is_(None), hold.c.held)
+        .order_by(hold.c.type, hold.c.tenant)
     ).all()
     greatest = {
         name: int(rows.connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one())
@@ -179,7 +182,7 @@ def _contents(storage: SqlStorage, part: _Part, rows: SqlRows) -> Contents:
         now=now,
         greatest=greatest,
         ended=count(ended),
-        oldest_ended=first(job.c.ended_at, ended),
+        oldest_ended=min((group.oldest for group in ended_jobs.groups(rows)), default=None),
         deleted=count(deleted),
         oldest_deleted=first(job.c.deleted_at, deleted),
         bytes=_if_allowed(lambda: part.size(rows.connection, storage.tables)),

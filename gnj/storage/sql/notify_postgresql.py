@@ -8,20 +8,19 @@ others follow.
 
 from __future__ import annotations
 
-import logging
 import os
 import secrets
 import select
 import socket
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
-from sqlalchemy import Engine, TextClause, bindparam, text
+from sqlalchemy import ColumnElement, Engine, Text, TextClause, bindparam, column, text
 
+from gnj.storage.sql.listener import Listener, Lost
 from gnj.storage.sql.rows import DATABASE_NOW
 from gnj.storage.sql.schema import Tables
 
@@ -31,11 +30,6 @@ LEASE: Final = 60
 """Seconds for which a listener counts as one after a check."""
 ANSWER_WITHIN: Final = 5.0
 """Seconds that a check may take."""
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 30.0
-"""Seconds between two attempts to connect again: from the first, doubled each time, to the longest."""
-
-_log = logging.getLogger("gnj.storage")
 
 
 def channel(tables: Tables) -> str:
@@ -61,97 +55,38 @@ def signal(tables: Tables, wants: frozenset[str]) -> TextClause:
     return text(sql).bindparams(bindparam("channel", channel(tables)))
 
 
-@contextmanager
-def listen(engine: Engine, tables: Tables, wake: Callable[[], None], wants: str) -> Iterator[Callable[[], bool]]:
+def signalled(tables: Tables) -> ColumnElement[Any]:
+    """The same for "jobs", as a value that is made once by the statement which stores some."""
+    return signal(tables, frozenset({"jobs"})).columns(column("told", Text())).scalar_subquery().is_(None)
+
+
+def listen(
+    engine: Engine, tables: Tables, wake: Callable[[], None], wants: str
+) -> AbstractContextManager[Callable[[], bool]]:
     """Calls `wake` for each notification while the block lasts; no signal is missed from its first line on.
 
     With "changes" no row of `listener` is kept: the caller has one. The function given says whether notifications arrive.
     """
-    listener = _Listener(engine, tables, wake, wants)
-    listener.start()
-    try:
-        yield listener.hears
-    finally:
-        listener.stop()
+    return _Listener(engine, tables, wake, wants).listening()
 
 
-class _Lost(Exception):
-    """The connection answers no longer, or does not pass notifications on."""
-
-
-class _Listener:
-    """A thread with a connection of its own, outside the pool."""
-
+class _Listener(Listener):
     def __init__(self, engine: Engine, tables: Tables, wake: Callable[[], None], wants: str) -> None:
-        self._engine = engine
+        super().__init__(engine, wake, wants)
         self._table = tables.name(tables.listener)
         self._channel = channel(tables)
-        self._wake = wake
-        self._registers = wants == "jobs"
         self._calls = frozenset(payload for each, payload in _PAYLOADS.items() if wants in each)
         self._mark = secrets.token_hex(8)
-        self._tried = threading.Event()
-        self._hears = threading.Event()
-        self._bell, self._rung = socket.socketpair()
-        self._thread = threading.Thread(target=self._run, name="gnj-listen", daemon=True)
-
-    def hears(self) -> bool:
-        """Whether notifications arrive, as far as is known."""
-        return self._hears.is_set()
-
-    def start(self) -> None:
-        """Returns when the first attempt to connect has ended, well or not: what fails is tried again."""
-        self._thread.start()
-        self._tried.wait()
-
-    def stop(self) -> None:
-        """Ends the thread. One that hangs in a dead network is left behind."""
-        self._bell.close()
-        self._thread.join(timeout=1.0)
-
-    def _run(self) -> None:
-        pause, connected_before = FIRST_PAUSE, False
-        with self._rung:
-            while True:
-                try:
-                    raw = self._connect()
-                    try:
-                        row = self._register(raw)
-                        if connected_before:
-                            self._wake()  # for what was said while nobody listened
-                        pause, connected_before = FIRST_PAUSE, True
-                        self._hears.set()
-                        self._tried.set()
-                        self._attend(raw, row)
-                        return
-                    finally:
-                        self._hears.clear()
-                        with suppress(Exception):
-                            raw.close()
-                except Exception as error:  # noqa: BLE001 - whatever a driver or network comes up with: try again
-                    self._tried.set()
-                    _log.warning(
-                        "not woken by other processes, %s are found by polling (%s); next attempt in %.1f s",
-                        "jobs" if self._registers else "changes",
-                        type(error).__name__ if not isinstance(error, _Lost) else error,
-                        pause,
-                    )
-                    if self._waited(pause):
-                        return
-                    pause = min(pause * 2, LONGEST_PAUSE)
 
     def _connect(self) -> Any:
-        """A psycopg connection, made as the engine makes its own, that the pool knows nothing of any more."""
-        borrowed = self._engine.raw_connection()
-        raw: Any = borrowed.driver_connection
-        borrowed.detach()
+        raw = super()._connect()
         raw.rollback()
         raw.autocommit = True
         return raw
 
     def _register(self, raw: Any) -> int | None:
         raw.execute(f"LISTEN {self._channel}")
-        row = self._inserted(raw) if self._registers else None
+        row = self._inserted(raw) if self._wants == "jobs" else None
         self._check(raw, row)
         return row
 
@@ -165,8 +100,9 @@ class _Listener:
         ).fetchone()[0]
         return row
 
-    def _attend(self, raw: Any, row: int | None) -> None:
-        """Passes notifications on until the bell rings."""
+    def _attend(self, raw: Any) -> None:
+        row = self._register(raw)
+        self._begun()
         due = monotonic() + CHECK_EVERY
         while True:
             if self._received(raw, 0.0):  # also what came in together with the answer to a check
@@ -191,12 +127,12 @@ class _Listener:
                 (LEASE, row),
             )
             if not renewed.rowcount:
-                raise _Lost("the registration is gone")
+                raise Lost("the registration is gone")
         raw.execute("SELECT pg_notify(%s, %s)", (self._channel, self._mark))
         end = monotonic() + ANSWER_WITHIN
         while not self._received(raw, max(0.0, end - monotonic()), until=self._mark):
             if monotonic() >= end:
-                raise _Lost("notifications do not arrive")
+                raise Lost("notifications do not arrive")
 
     def _received(self, raw: Any, timeout: float, until: str = "") -> bool:
         """Whether a notification came: a signal, or the one with the payload `until`. Signals meanwhile are passed on."""
@@ -209,7 +145,3 @@ class _Listener:
                 if until:
                     self._wake()
         return came
-
-    def _waited(self, seconds: float) -> bool:
-        """Whether the bell rang within `seconds`."""
-        return bool(select.select([self._rung], [], [], seconds)[0])

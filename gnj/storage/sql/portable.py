@@ -107,6 +107,12 @@ class Portable:
             mariadb_length=lengths or {},
         )
 
+    def drop_index(self, table: str, name: str) -> None:
+        """Takes an index away, if it is there."""
+        whole = f"{self.prefix}{table}_{name}_idx"
+        if any(i["name"] == whole for i in self._inspector.get_indexes(self._name(table), schema=self.schema)):
+            self.op.drop_index(whole, self._name(table), schema=self.schema)
+
     def _has(self, name: str) -> bool:
         return self.mysql and self._inspector.has_table(self._name(name))
 

@@ -5,14 +5,29 @@ Two statements, since MySQL takes no LIMIT in a subquery of DELETE, and since wh
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ColumnElement, delete, exists, not_, or_, select
 
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Monitoring, Pipeline, Record, Step
+from gnj.queue.model import (
+    GO_WITH,
+    Batch,
+    Hold,
+    Job,
+    Monitoring,
+    Pipeline,
+    PushWorker,
+    QueueLimit,
+    Record,
+    Schedule,
+    Step,
+)
 from gnj.queue.states import BATCH_ENDED, JOB_ENDED, JOB_UNFINISHED, PIPELINE_ENDED, JobStatus
 from gnj.queue.where import Condition
+from gnj.storage.sql import ended as ended_jobs
 from gnj.storage.sql.schema import Tables
 
 if TYPE_CHECKING:
@@ -24,14 +39,15 @@ def prune(rows: SqlRows, limit: int, *, deleted: float, ended: float | None) -> 
     now = rows.now()
     gone = now - timedelta(seconds=deleted)
     removed = 0
-    for kind in (Job, Batch, Pipeline, Step, Hold, Monitoring):
+    for kind in (Job, Batch, Pipeline, Step, Hold, QueueLimit, PushWorker, Schedule, Monitoring):
         table = rows.tables.of(kind)
         found = _ids(rows, kind, [table.c.deleted_at <= gone], table.c.deleted_at, limit)
         if ended is not None and kind in _AGES:
             moment = now - timedelta(seconds=ended)
             age = table.c[_AGES[kind]]
             old = [age <= moment, table.c.deleted_at.is_(None), *_over(rows, kind, moment)]
-            found += _ids(rows, kind, old, age, limit - len(found))
+            for some in _among(rows, kind, moment):
+                found += _ids(rows, kind, [*some, *old], age, limit - len(found))
             if kind is Job:
                 found += _ids(rows, kind, _left_behind(rows, moment), table.c.id, limit - len(found))
         removed += _remove(rows, kind, found)
@@ -50,26 +66,37 @@ _AGES: dict[type[Record], str] = {
     Pipeline: "updated_at",
     Monitoring: "created_at",
 }
-_GO_WITH: dict[type[Record], tuple[type[Record], str]] = {Job: (JobAttempt, "job_id"), Pipeline: (Step, "pipeline_id")}
 
 
 def _ids(
     rows: SqlRows, kind: type[Record], conditions: list[ColumnElement[bool]], order: ColumnElement[Any], limit: int
 ) -> list[int]:
-    """The ids of the first rows, locked; what others have locked is passed over."""
+    """The ids of the first rows, locked; what others have locked is passed over.
+
+    By `order` alone, as the index has it: with the id as a second key, all rows that are old enough were read and sorted.
+    """
     if limit < 1:
         return []
     table = rows.tables.of(kind)
-    statement = select(table.c.id).where(*conditions).order_by(order, table.c.id).limit(limit)
+    statement = select(table.c.id).where(*conditions).order_by(order).limit(limit)
     return list(rows.run(statement.with_for_update(skip_locked=rows.dialect.skips_locked)).scalars())
+
+
+def _among(rows: SqlRows, kind: type[Record], moment: datetime) -> Iterator[list[ColumnElement[bool]]]:
+    """Which rows an index has together in the order of their age, if any of them is old enough: the oldest ones first."""
+    if kind is not Job:
+        yield []
+        return
+    for group in sorted(ended_jobs.groups(rows), key=attrgetter("oldest")):
+        if group.oldest <= moment:
+            yield group.has(rows)
 
 
 def _remove(rows: SqlRows, kind: type[Record], ids: list[int]) -> int:
     if not ids:
         return 0
     parameters = {"of_ids": rows.dialect.ids(ids)}
-    if kind in _GO_WITH:
-        other, via = _GO_WITH[kind]
+    for other, via in GO_WITH.get(kind, ()):
         table = rows.tables.of(other)
         rows.run(delete(table).where(rows.dialect.of_ids(table.c[via])), parameters)
     table = rows.tables.of(kind)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from itertools import repeat
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, Final, Generic, TypeAlias
 
 from sqlalchemy import (
@@ -26,9 +28,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from gnj.queue.clock import NOW, After
-from gnj.queue.model import Attribute, Record, RecordT, attributes
+from gnj.queue.making import maker
+from gnj.queue.many import Many
+from gnj.queue.model import Attribute, Kind, Record, RecordT, attributes
 from gnj.queue.states import Same
-from gnj.queue.storage import Changes
+from gnj.queue.storage import Changes, Each
 from gnj.storage.sql.columns import DELAY, TIME, plain
 from gnj.storage.sql.schema import Tables
 
@@ -60,9 +64,85 @@ class Present:
         return text(sql.replace(":now", ":of_now")).bindparams(bindparam("of_now", type_=TIME))
 
 
+_NONE: Final[Mapping[str, Any]] = MappingProxyType({})
+_STAND_INS: Final = frozenset({After, Same, Each})
+STAMP: Final = ("updated_at", "now")
+"""In a shape, that of the column which tells the present of the statement."""
+
 Shape: TypeAlias = tuple[tuple[str, str], ...]
-"""Columns and how each gets its value: "value" or "delay" from a parameter, "now", or the name of the column it is like, "-" before it
-for its opposite."""
+"""Columns and how each gets its value: "value" or "delay" from a parameter, "each" from a list of them, "now", or the name of the
+column it is like, "-" before it for its opposite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoder(Generic[RecordT]):
+    """Makes records of rows: column by column, and of each only what has to be converted."""
+
+    make: Callable[..., RecordT]
+    converted: tuple[tuple[int, Callable[[Any], Any]], ...]
+    """Which values of a row, unless they are None, have to be converted, and how."""
+    places: tuple[int | str, ...]
+    """Where in a row the value of each attribute is, or the attribute's name if it is not there."""
+
+    def records(self, rows: Sequence[Sequence[Any]], others: Mapping[str, Any] = _NONE) -> list[RecordT]:
+        """The records, with the values of `others` in all of them."""
+        if len(rows) == 1:
+            (row,) = rows
+            values = list(row)
+            for place, convert in self.converted:
+                if (value := values[place]) is not None:
+                    values[place] = convert(value)
+            return [self.make(*[others[p] if type(p) is str else values[p] for p in self.places])]  # type: ignore[index]
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        if not columns:
+            return []
+        for place, convert in self.converted:
+            column = columns[place]
+            if column.count(None) < len(column):
+                columns[place] = [None if value is None else convert(value) for value in column]
+        made = (repeat(others[place]) if isinstance(place, str) else columns[place] for place in self.places)
+        return list(map(self.make, *made))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An attribute whose value is known from what was to be written."""
+
+    name: str
+    how: str
+    parameter: str
+    convert: Callable[[Any], Any] | None
+
+    def value(self, parameters: Mapping[str, Any], now: Any) -> Any:
+        """The value, when the statement's present was `now`."""
+        if self.how == "now":
+            return now
+        value = parameters[self.parameter]
+        if self.how == "delay":
+            return now + value
+        return value if self.convert is None or value is None else self.convert(value)
+
+
+def _plainly(attribute: Attribute) -> Callable[[Any], Any] | None:
+    """What makes of a written value the one that would be read."""
+    if attribute.enum is not None:
+        return attribute.enum
+    return float if attribute.kind is Kind.FLOAT else None
+
+
+def decoder(
+    kind: type[RecordT], names: Sequence[str], conversions: Mapping[Kind, Callable[[Any], Any]]
+) -> Decoder[RecordT]:
+    """For rows of the attributes `names`, whose values are converted by their kinds."""
+    known, converted = attributes(kind), []
+    for place, name in enumerate(names):
+        convert = conversions.get(known[name].kind)
+        if (enum := known[name].enum) is not None:
+            convert = {member.value: member for member in enum}.__getitem__
+        if convert is not None:
+            converted.append((place, convert))
+    where: dict[str, int] = {name: place for place, name in enumerate(names)}
+    return Decoder(maker(kind), tuple(converted), tuple(where.get(name, name) for name in known))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +159,8 @@ class Mapper(Generic[RecordT]):
     updating: ReturningUpdate[Any]
     """Statements to be narrowed: to build one with all columns anew takes longer than to run it."""
     enums: tuple[tuple[str, Mapping[Any, Enum | None]], ...]
+    decoder: Decoder[RecordT]
+    """For rows whose values SQLAlchemy's types have processed."""
     now: str
     """The database's own present, as SQL."""
 
@@ -88,14 +170,7 @@ class Mapper(Generic[RecordT]):
 
     def records(self, rows: Iterable[Row[Any]]) -> list[RecordT]:
         """The records that rows of `columns` are."""
-        kind, names, enums = self.kind, self.names, self.enums
-        result = []
-        for row in rows:
-            values = dict(zip(names, row, strict=True))
-            for name, members in enums:
-                values[name] = members[values[name]]
-            result.append(kind(**values))
-        return result
+        return self.decoder.records(list(rows))
 
     def by_id(self, rows: Iterable[Row[Any]]) -> list[RecordT]:
         """Likewise, by id: what RETURNING gives has no order."""
@@ -103,6 +178,9 @@ class Mapper(Generic[RecordT]):
 
     def inserted(self, rows: Sequence[Changes]) -> dict[str, list[Any]]:
         """The values of every attribute that some of `rows` give, row by row: defaults filled in, `After` unresolved."""
+        if isinstance(rows, Many):
+            same, differing = self.many(rows)
+            return {**{name: [value] * len(rows) for name, value in same.items()}, **differing}
         fields = self.kind.__dataclass_fields__
         defaults = {name: fields[name].default for name in self.names} | {"created_at": NOW, "updated_at": NOW}
         names = ["created_at", "updated_at"]
@@ -110,14 +188,23 @@ class Mapper(Generic[RecordT]):
         columns = {}
         for name in names:
             default = defaults[name]
-            values = [plain(row.get(name, default)) for row in rows]
-            if Same in set(map(type, values)):
+            values = [row.get(name, default) for row in rows]
+            kinds = set(map(type, values))
+            if any(issubclass(kind, Enum) for kind in kinds):
+                values = list(map(plain, values))
+            if Same in kinds:
                 values = [
                     plain(row.get(v.attribute, defaults[v.attribute])) if isinstance(v, Same) else v
                     for v, row in zip(values, rows, strict=True)
                 ]
             columns[name] = values
         return columns
+
+    @staticmethod
+    def many(rows: Many) -> tuple[dict[str, Any], dict[str, list[Any]]]:
+        """Likewise: the values that all rows have, and those of the other attributes."""
+        same = {"created_at": NOW, "updated_at": NOW} | {name: plain(value) for name, value in rows.same.items()}
+        return same, {name: list(values) for name, values in rows.differing.items()}
 
     def shaped(self, values: Changes, present: Present) -> tuple[Shape, dict[str, Any]]:
         """What the statement that writes `values` is made of (`assignments`), and the parameters it is executed with."""
@@ -126,10 +213,17 @@ class Mapper(Generic[RecordT]):
         for name, given in values.items():
             value: Any = given
             column, how = self.attributes[name].column, "value"
+            if type(value) not in _STAND_INS:
+                parameters[f"new_{column}"] = plain(value)
+                shape.append((column, how))
+                continue
             while isinstance(value, Same) and not value.negative and value.attribute in values:
                 value = values[value.attribute]
             if isinstance(value, Same):
                 how = "-" * value.negative + self.attributes[value.attribute].column
+            elif isinstance(value, Each):
+                how = "each"
+                parameters[f"new_{column}"] = list(value.values)
             elif isinstance(value, After) and present.moment is not None:
                 parameters[f"new_{column}"] = value.resolve(present.moment)
             elif isinstance(value, After) and value.seconds == 0:
@@ -146,6 +240,16 @@ class Mapper(Generic[RecordT]):
         """`shaped` for changes of rows that are there: `updated_at` goes with them."""
         return self.shaped({"updated_at": NOW, **changes}, present)
 
+    def told(self, shape: Shape) -> tuple[Told, ...]:
+        """What a statement of that shape writes and need not give back, since its caller knows; JSON is given back."""
+        names = {attribute.column: attribute for attribute in self.attributes.values()}
+        hows = {"value"} | ({"now", "delay"} if STAMP in shape else set())
+        return tuple(
+            Told(names[column].name, how, f"new_{column}", _plainly(names[column]))
+            for column, how in shape
+            if how in hows and (column, how) != STAMP and names[column].kind is not Kind.JSON
+        )
+
     def assignments(self, shape: Shape) -> dict[str, Any]:
         """What a statement sets: column names and expressions."""
         columns, now = self.table.c, literal_column(self.now, TIME)
@@ -157,7 +261,7 @@ class Mapper(Generic[RecordT]):
                 made[column] = now
             elif how == "delay":
                 made[column] = type_coerce(now + bindparam(f"new_{column}", type_=DELAY), TIME)
-            else:
+            elif how != "each":  # of which a claim knows what it is to be
                 made[column] = -columns[how[1:]] if how[0] == "-" else columns[how]
         return made
 
@@ -179,5 +283,6 @@ def _mapper(kind: type[RecordT], table: Table, now: str) -> Mapper[RecordT]:
         selecting=select(*columns),
         updating=update(table).returning(*columns),
         enums=tuple((a.name, {None: None, **{m.value: m for m in a.enum}}) for a in known.values() if a.enum),
+        decoder=decoder(kind, tuple(known), {}),
         now=now,
     )

@@ -29,6 +29,10 @@ DUE: Final = "due_at IS NOT NULL AND status = 'queued' AND deleted_at IS NULL"
 """When a job waits for its time to come."""
 CLAIMED: Final = "status IN ('processing', 'cancel-requested') AND deleted_at IS NULL"
 """When a claim holds a job."""
+ENDED: Final = "ended_at IS NOT NULL AND deleted_at IS NULL"
+"""When a job has ended."""
+GROUPED: Final = "ready AND limit_key IS NOT NULL"
+"""When a job can be claimed and has a limit key."""
 # Statements repeat these texts word for word: a partial index serves a query only if its condition is seen to follow, and
 # that of a bound parameter is not.
 
@@ -61,8 +65,6 @@ class Tables:
     job: Table
     hold: Table
     worker: Table
-    schedule: Table
-    schedule_tick: Table
     listener: Table
     bucket: Table | None
     """Locks of MySQL's."""
@@ -82,9 +84,24 @@ class Tables:
         return f"{self.job.name}_ready_idx"
 
     @property
+    def lane_index(self) -> str:
+        """The name of the index that claims for one tenant are made from."""
+        return f"{self.job.name}_lane_idx"
+
+    @property
+    def group_index(self) -> str:
+        """The name of the index of the jobs of each limit key; MySQL has none."""
+        return f"{self.job.name}_group_idx"
+
+    @property
     def due_index(self) -> str:
         """The name of the index by which jobs become ready."""
         return f"{self.job.name}_due_idx"
+
+    @property
+    def ended_index(self) -> str:
+        """The name of the index of the jobs that have ended, of each type, tenant and status by the time of their end."""
+        return f"{self.job.name}_ended_idx"
 
     @property
     def version_table(self) -> str:
@@ -92,10 +109,13 @@ class Tables:
         return f"{self.prefix}alembic_version"
 
 
-def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bool = False) -> Tables:
+def tables(
+    prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bool = False, only: str | None = None
+) -> Tables:
     """The tables with names that begin with `prefix`, in `schema` (None: where the connection looks first).
 
-    `keyed`: those of MySQL, with generated columns in the place of partial indexes (`schema_mysql`).
+    `keyed`: those of MySQL, with generated columns in the place of partial indexes (`schema_mysql`). `only`: the SQLAlchemy dialect
+    whose particulars they have, in the place of all: to name another one loads it, 1 to 2 MB each.
     Raises `InvalidInput` where these are no plain names, or too long for what is made of them.
     """
     if not _PREFIX.fullmatch(prefix):
@@ -106,16 +126,18 @@ def tables(prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bo
 
     def table(name: str, *columns: Column[Any], busy: bool = False) -> Table:
         options: dict[str, Any] = {"postgresql_with": _BUSY} if busy else {}
-        options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
-        return Table(f"{prefix}{name}", metadata, *columns, sqlite_autoincrement=True, **options)
+        if keyed:
+            options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
+        options["sqlite_autoincrement"] = True
+        return Table(f"{prefix}{name}", metadata, *columns, **_particulars(options, only))
 
-    keys = schema_mysql.keys(READY, DUE, CLAIMED) if keyed else {"job": [_ready()]}
+    keys = schema_mysql.keys(READY, DUE, CLAIMED, ENDED) if keyed else {"job": [_ready()]}
     named = {
         name: table(name, *_columns(kind, keyed=keyed), *keys.get(name, ()), busy=kind is Job)
         for name, kind in RECORDS.items()
     }
     own = {name: table(name, *columns, *keys.get(name, ())) for name, columns in _own_columns(keyed=keyed).items()}
-    _index(named | own, keyed=keyed)
+    _index(named | own, keyed=keyed, only=only)
     return Tables(
         metadata=metadata,
         prefix=prefix,
@@ -164,7 +186,7 @@ def _ready() -> Column[Any]:
 
 
 def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
-    """The tables without a record: workers and schedules."""
+    """The table without a record: workers."""
 
     def some(type: Any, names: str, *, nullable: bool = True) -> list[Column[Any]]:
         return [Column(name, type, nullable=nullable) for name in names.split()]
@@ -178,47 +200,57 @@ def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
             *(*some(ID, "process_id slots busy"), *some(JSON, "types info")),
             *(*must(TIME, "started_at seen_at"), *some(TIME, "stopped_at")),
         ],
-        "schedule": [
-            *(_id(), _tenant(keyed=keyed), *must(TEXT, "name kind"), *some(TEXT, "cron time_zone missed")),
-            *(*some(ID, "every_ms runs max_runs last_job_id"), *must(JSON, "template"), *some(JSON, "options")),
-            *must(Boolean(), "paused may_overlap"),
-            *(*some(TIME, "begins_at ends_at next_at last_at"), *must(TIME, "created_at updated_at")),
-            *some(TIME, "deleted_at"),
-        ],
-        "schedule_tick": [
-            *(_id(), *must(ID, "schedule_id"), *must(TIME, "tick_at"), *some(ID, "job_id")),
-            *must(TIME, "created_at"),
-        ],
     }
 
 
-def _index(tables: Mapping[str, Table], *, keyed: bool) -> None:
+def _particulars(options: Mapping[str, Any], only: str | None) -> dict[str, Any]:
+    names = None if only is None else {"mysql", "mariadb"} if only in ("mysql", "mariadb") else {only}
+    return {name: value for name, value in options.items() if names is None or name.partition("_")[0] in names}
+
+
+def _index(tables: Mapping[str, Table], *, keyed: bool, only: str | None) -> None:
     def index(table: str, name: str, columns: str, where: str | None = None, *, unique: bool = False) -> None:
         condition = None if where is None else text(where)
         c = tables[table].c
         columns = schema_mysql.INDEXES.get((table, name), columns) if keyed else columns
         lengths = {column: n for column, n in schema_mysql.PREFIXES.items() if column in columns.split()}
+        options: dict[str, Any] = {"postgresql_where": condition, "sqlite_where": condition}
+        if keyed:
+            options |= {"mysql_length": lengths, "mariadb_length": lengths}
         Index(
             f"{tables[table].name}_{name}_idx",
             *(c[column.removesuffix("-")].desc() if column.endswith("-") else c[column] for column in columns.split()),
             unique=unique,
-            postgresql_where=condition,
-            sqlite_where=condition,
-            mysql_length=lengths,
-            mariadb_length=lengths,
+            **_particulars(options, only),
         )
 
     live = "deleted_at IS NULL"
-    # The tenant stands last: it sifts a claim for some tenants inside the index, and no claim is ordered by it.
-    index("job", "ready", "type priority_level- position id tenant", "ready")
+    # Two orders of the same jobs: a claim for some tenants, or for all but some, would walk over those of the others.
+    index("job", "ready", "type priority_level- position id", "ready")
+    index("job", "lane", "type tenant priority_level- position id", "ready")
+    if not keyed:
+        # Of the few jobs that have a limit key. MySQL would have an entry, of nulls, for each job there is: there they are
+        # looked for along the lane.
+        index("job", "group", "type tenant limit_key priority_level- position id", GROUPED)
     # All that can be is partial: each claim and each end writes the row's new version into every index it belongs to.
     index("job", "due", "due_at id", DUE)
     index("job", "lease", "lease_expires_at id", CLAIMED)
     index("job", "unique_id", "tenant job_unique_id", f"job_unique_id IS NOT NULL AND {live}", unique=True)
     index("job", "custom_id", "tenant type custom_id", f"custom_id IS NOT NULL AND {live}", unique=True)
     index("job", "status", "status id")
-    index("job", "ended", "ended_at", f"ended_at IS NOT NULL AND {live}")
-    for name in ("job", "batch", "pipeline", "pipeline_step", "hold", "worker_monitoring"):
+    # Without the id: PostgreSQL keeps one entry for all that ended together, and the others have it in each entry anyway.
+    index("job", "ended", "type tenant status ended_at", ENDED)
+    for name in (
+        "job",
+        "batch",
+        "pipeline",
+        "pipeline_step",
+        "hold",
+        "worker_monitoring",
+        "queue_limit",
+        "push_worker",
+        "schedule",
+    ):
         index(name, "deleted", "deleted_at", "deleted_at IS NOT NULL")
     index("job", "batch", "batch_id status", "batch_id IS NOT NULL")
     index("job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
@@ -230,11 +262,18 @@ def _index(tables: Mapping[str, Table], *, keyed: bool) -> None:
     index("pipeline", "updated", "updated_at")
     index("pipeline_step", "pipeline", "pipeline_id index id")
     index("hold", "type", "tenant type", live, unique=True)
+    index("queue_limit", "type", "tenant type", live, unique=True)
+    index("permit", "limit", "limit_id job_id")
+    index("grant_count", "limit", "limit_id key period")
+    index("push_worker", "type", "tenant type", live, unique=True)
+    index("job_log", "job", "job_id id")
+    index("secret", "name", "tenant name", live, unique=True)
     index("worker", "worker_id", "tenant worker_id", unique=True)
     index("worker", "seen", "seen_at")
-    index("schedule", "name", "tenant kind name", live, unique=True)
-    index("schedule", "next", "next_at", f"next_at IS NOT NULL AND NOT paused AND {live}")
+    index("schedule", "name", "tenant name", live, unique=True)
+    index("schedule", "next", "next_at id", f"next_at IS NOT NULL AND {live}")
     index("schedule_tick", "tick", "schedule_id tick_at", unique=True)
+    index("schedule_tick", "job", "job_id", "job_id IS NOT NULL")
     index("event", "created", "created_at")
     index("listener", "expires", "expires_at")
     index("worker_monitoring", "created", "created_at")

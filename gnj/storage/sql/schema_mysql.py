@@ -18,8 +18,8 @@ from gnj.storage.sql.columns_mysql import digest_sql
 _LIVE: Final = "deleted_at IS NULL"
 
 
-def keys(ready: str, due: str, claimed: str) -> dict[str, list[Column[Any]]]:
-    """The generated columns of each table, given when a job is ready, waits for its time, and is claimed."""
+def keys(ready: str, due: str, claimed: str, ended: str) -> dict[str, list[Column[Any]]]:
+    """The generated columns of each table, given when a job is ready, waits for its time, is claimed, and has ended."""
     return {
         "job": [
             _key("ready_type", digest_sql("type"), ready),
@@ -27,36 +27,36 @@ def keys(ready: str, due: str, claimed: str) -> dict[str, list[Column[Any]]]:
             _key("ready_tenant", digest_sql("tenant"), ready),
             _key("due_key", "due_at", due, ID),
             _key("lease_key", "lease_expires_at", claimed, ID),
+            _key("ended_key", digest_sql("type", "tenant", "status"), ended),
             _key("unique_key", digest_sql("tenant", "job_unique_id"), _LIVE),
             _key("custom_key", digest_sql("tenant", "type", "custom_id"), _LIVE),
         ],
         "hold": [_key("held_type", digest_sql("type"), _LIVE), _key("held_tenant", digest_sql("tenant"), _LIVE)],
+        "queue_limit": [_key("one_key", digest_sql("tenant", "type"), _LIVE)],
+        "push_worker": [_key("one_key", digest_sql("tenant", "type"), _LIVE)],
+        "secret": [_key("one_key", digest_sql("tenant", "name"), _LIVE)],
         "worker": [_key("worker_key", digest_sql("tenant", "worker_id"))],
-        "schedule": [
-            _key("name_key", digest_sql("tenant", "kind", "name"), _LIVE),
-            _key("next_key", "next_at", f"NOT paused AND {_LIVE}", ID),
-        ],
+        "schedule": [_key("one_key", digest_sql("tenant", "name"), _LIVE)],
     }
 
 
 INDEXES: Final[Mapping[tuple[str, str], str]] = {
-    ("job", "ready"): "ready_type ready_order position id ready_tenant",
+    ("job", "ready"): "ready_type ready_order position id",
+    ("job", "lane"): "ready_type ready_tenant ready_order position id",
     ("job", "due"): "due_key id",
     ("job", "lease"): "lease_key id",
+    ("job", "ended"): "ended_key ended_at",
     ("job", "unique_id"): "unique_key",
     ("job", "custom_id"): "custom_key",
     ("hold", "type"): "held_type held_tenant",
+    ("queue_limit", "type"): "one_key",
+    ("push_worker", "type"): "one_key",
+    ("secret", "name"): "one_key",
     ("worker", "worker_id"): "worker_key",
-    ("schedule", "name"): "name_key",
-    ("schedule", "next"): "next_key",
+    ("schedule", "name"): "one_key",
 }
 """The columns of an index, where they differ from the other databases'."""
-UNIQUE: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
-    ("tenant", "job_unique_id"): ("unique_key",),
-    ("tenant", "type"): ("held_type", "held_tenant"),
-}
-"""The generated columns that stand for what is unique."""
-PREFIXES: Final[Mapping[str, int]] = {"hash": 64}
+PREFIXES: Final[Mapping[str, int]] = {"hash": 64, "key": 64}
 """How much of a text is in an index that need not tell all of them apart."""
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from gnj.queue.deadline import Deadline
 from gnj.queue.errors import TimedOut
+from gnj.storage.sql.forks import call_after_fork
 
 TICK: Final = 0.1
 """Seconds between two looks."""
@@ -88,6 +89,10 @@ class Watchdog:
     """Looks at the open transactions of requests. One for each storage."""
 
     def __init__(self) -> None:
+        self._begin_anew()
+        call_after_fork(self._begin_anew)
+
+    def _begin_anew(self) -> None:
         self._lock = threading.Lock()
         self._watches: set[Watch] = set()
         self._thread: threading.Thread | None = None

@@ -192,6 +192,32 @@ class ClaimContract(Contract):
         assert names(claim(storage, ["a"], 1)) == ["ay"]
         assert names(claim(storage, ["a", "b"])) == ["bx", "by"]
 
+    def test_past_many_held_jobs_of_a_tenant(self, storage: Storage) -> None:
+        """More stand before the free ones than a storage looks through one by one; free are those of all other tenants."""
+        put_many(storage, [{"name": f"x{n}", "tenant": "x", "priority": 5} for n in range(300)])
+        free = [("a", "y", 1), ("b", "", 3), ("c", "z", 2), ("d", "y", 3), ("e", "w", 4)]
+        put_many(storage, [{"name": n, "tenant": t, "priority": p} for n, t, p in free])
+        others = [{"name": "other", "tenant": "x", "priority": 0}, {"name": "f", "priority": 2}]
+        put_many(storage, [{"type": "other", **row} for row in others])
+        hold(storage, "mail", "x")
+        hold(storage, "mail", "w")
+        assert names(claim(storage, limit=2)) == ["b", "d"]
+        assert names(claim(storage, ["other", "mail"], limit=2)) == ["c", "f"]
+        assert names(claim(storage, ["other", "mail"], limit=9)) == ["a", "other"]
+        assert names(claim(storage, limit=9)) == []
+        storage.edit(Hold, [storage.find(Hold)[1].id], {"deleted_at": storage.now()})
+        assert names(claim(storage, limit=9)) == ["e"]
+
+    def test_many_jobs_of_many_types_in_order(self, storage: Storage) -> None:
+        """Nearly all are of one type: more than a storage looks up of each."""
+        types = [f"t{n}" for n in range(20)]
+        rows = [{"name": f"{n}", "type": "t0", "priority": n % 7} for n in range(400)]
+        rows += [{"name": f"{t} {n}", "type": t, "priority": n} for t in types for n in range(8)]
+        put_many(storage, rows)
+        order = sorted(storage.find(Job), key=lambda job: (-job.priority, job.id))
+        assert names(claim(storage, types, limit=300)) == names(order[:300])
+        assert names(claim(storage, types, limit=300)) == names(order[300:])
+
     def test_all_types_are_held(self, storage: Storage) -> None:
         """By the type "all": of everybody, or of one tenant."""
         put_many(storage, [{"type": ty, "name": f"{ty}{te}", "tenant": te} for ty in "ab" for te in ("", "x")])

@@ -10,7 +10,22 @@ import pytest
 
 from gnj.queue.clock import NOW, After
 from gnj.queue.errors import Duplicate, GnjError
-from gnj.queue.model import Batch, Hold, Job, JobAttempt, Pipeline, Record, Step
+from gnj.queue.model import (
+    ONE_OF,
+    Batch,
+    Grant,
+    Hold,
+    Job,
+    JobAttempt,
+    JobLog,
+    Permit,
+    Pipeline,
+    PushWorker,
+    QueueLimit,
+    Record,
+    Secret,
+    Step,
+)
 from gnj.queue.states import JobStatus, Same
 from gnj.queue.storage import Storage
 from gnj.testing.contracts.support import (
@@ -20,13 +35,15 @@ from gnj.testing.contracts.support import (
     Contract,
     full,
     names,
+    persistently,
     put,
     put_many,
     snapshot,
+    together,
     values_of,
 )
 
-KINDS = [JobAttempt, Batch, Pipeline, Step, Hold]
+KINDS = [JobAttempt, Batch, Pipeline, Step, Hold, QueueLimit, Permit, Grant, PushWorker, JobLog, Secret]
 SECOND = timedelta(seconds=1)
 
 
@@ -98,6 +115,31 @@ class InsertContract(Contract):
         one, two, same = storage.insert(Hold, [{"type": "a"}, {"type": "b"}, {"type": "a"}])
         assert one == same != two
         assert storage.count(Hold) == 5
+
+    @pytest.mark.parametrize("kind", ONE_OF)
+    def test_of_some_rows_there_is_one_at_most(self, storage: Storage, kind: type[Record]) -> None:
+        """With the same tenant and the same name; another tenant's is another."""
+        (first,) = storage.insert(kind, [MINIMAL[kind]])
+        (other,) = storage.insert(kind, [{**MINIMAL[kind], "tenant": "t"}])
+        assert other.id > first.id
+        before = snapshot(storage)
+        given = {**full(kind), **{name: getattr(first, name) for name in ONE_OF[kind]}}
+        assert storage.insert(kind, [given, MINIMAL[kind]]) == [first, first]
+        assert snapshot(storage) == before
+        storage.edit(kind, [first.id], {"deleted_at": NOW})
+        (second,) = storage.insert(kind, [given])
+        assert second.id > other.id
+        assert values_of(second, given) == given
+
+    @pytest.mark.parametrize("kind", ONE_OF)
+    def test_one_of_many_at_once_is_stored(self, storage: Storage, kind: type[Record]) -> None:
+        """And all are given it."""
+
+        def store(_place: int) -> Record:
+            return persistently(lambda: storage.insert(kind, [MINIMAL[kind]])[0])
+
+        assert {row.id for row in together(8, store)} == {row.id for row in storage.find(kind)}
+        assert storage.count(kind) == 1
 
     def test_a_deleted_hold_makes_room(self, storage: Storage) -> None:
         """A hold after it is a new one."""

@@ -13,6 +13,7 @@ from gnj.queue.model import (
     Hold,
     Job,
     JobAttempt,
+    JobLog,
     Listener,
     Monitoring,
     Pipeline,
@@ -172,10 +173,12 @@ class PruneContract(Contract):
         gone = ended(storage)
         clock.tick(WEEK)
         here = ended(storage)
-        rows = [{**MINIMAL[JobAttempt], "job_id": job.id} for job in (gone, here, gone)]
-        storage.insert(JobAttempt, rows)
+        kinds: tuple[type[JobAttempt | JobLog], ...] = (JobAttempt, JobLog)
+        for kind in kinds:
+            storage.insert(kind, [{**MINIMAL[kind], "job_id": job.id} for job in (gone, here, gone)])
         storage.prune(100, deleted=DAY, ended=WEEK)
-        assert [attempt.job_id for attempt in storage.find(JobAttempt)] == [here.id]
+        for kind in kinds:
+            assert [row.job_id for row in storage.find(kind)] == [here.id]
 
     def test_monitoring_goes_by_its_age(self, clocked: Clocked) -> None:
         """Only if ended jobs do; holds are no history."""
@@ -202,6 +205,24 @@ class PruneContract(Contract):
         assert storage.prune(2, deleted=DAY, ended=WEEK) == 2
         assert names(storage.find(Job, Select(deleted=True))) == ["b", "c"]
         assert [storage.prune(1, deleted=DAY, ended=WEEK) for _ in range(3)] == [1, 1, 0]
+
+    def test_the_longest_gone_first(self, clocked: Clocked) -> None:
+        """Of each type, tenant and status; and all in the end."""
+        storage, clock = clocked
+        for name in "abc":
+            for status in (SUCCESSFUL, JobStatus.FAILED):
+                for row in ({}, {"type": "other"}, {"tenant": "t"}):
+                    ended(storage, name=name, status=status, **row)
+            clock.tick(1)
+        clock.tick(WEEK)
+        groups: dict[tuple[str, str, str], str] = {}
+        while rows := storage.find(Job):
+            for group in {(job.type, job.tenant, job.status) for job in rows}:
+                now = "".join(str(job.name) for job in rows if (job.type, job.tenant, job.status) == group)
+                assert "abc".endswith(now)
+                groups[group] = now
+            assert storage.prune(4, deleted=DAY, ended=WEEK) == min(4, len(rows))
+        assert len(groups) == 6
 
     def test_nothing_to_prune(self, storage: Storage) -> None:
         """Changes nothing."""

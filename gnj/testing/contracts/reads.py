@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from gnj.queue.clock import NOW
-from gnj.queue.model import Batch, Job, Pipeline, Record, Step
+from gnj.queue.model import Batch, Job, Pipeline, Record, Step, Tick
 from gnj.queue.states import BatchStatus, JobStatus
 from gnj.queue.storage import ALL, Bucket, Rows, Select, Storage
 from gnj.queue.where import EVERYTHING, And, Or, equal
@@ -25,6 +25,8 @@ def ordered(storage: Storage, *order: tuple[str, bool], **select: Any) -> list[s
 def stored(storage: Storage | Rows, kind: type[Record], **values: Any) -> Record:
     """One row of any kind."""
     row = {**MINIMAL[kind], **values}
+    if kind is Tick:  # of one moment there is one at most
+        row["schedule_id"] = storage.count(Tick) + 1
     if kind is Job:
         return storage.insert_jobs([row])[0][0]
     return storage.insert(kind, [row])[0]
@@ -241,6 +243,31 @@ class ReadContract(Contract):
         steps = storage.insert(Step, [{"pipeline_id": p, "index": i} for p in (2, 1) for i in (3, 2)])
         found = storage.find(Step, Select(order=(("index", False),), limit=1, per="pipeline_id"))
         assert found == [steps[3], steps[1]]
+
+    def test_columns(self, storage: Storage) -> None:
+        """Those that are asked for, of the rows that `find` gives, in that order, and as records have them."""
+        rows = [
+            {"name": "b", "input": {"a": [1, None]}, "status": JobStatus.FAILED, "ended_at": PAST, "batch_id": 1},
+            {"name": "a", "tenant": "t", "batch_id": 1},
+            {"name": "c", "input": "x", "priority": 5, "batch_id": 2},
+        ]
+        put_many(storage, rows)
+        asked = ["status", "input", "ended_at", "name", "priority", "id"]
+        for select in (
+            ALL,
+            Select(equal(Job, priority=0)),
+            Select(order=(("name", True),), limit=2, offset=1),
+            Select(order=(("name", False),), limit=1, per="batch_id"),
+        ):
+            for tenant in (None, "t", "u"):
+                found = [
+                    tuple(getattr(job, name) for name in asked) for job in storage.find(Job, select, tenant=tenant)
+                ]
+                assert storage.columns(Job, asked, select, tenant=tenant) == found
+                assert storage.columns(Job, ["batch_id"], select, tenant=tenant) == [
+                    (job.batch_id,) for job in storage.find(Job, select, tenant=tenant)
+                ]
+        assert all(type(status) is JobStatus for (status,) in storage.columns(Job, ["status"]))
 
     def test_reads_change_nothing(self, storage: Storage) -> None:
         """Not even a time."""

@@ -1,23 +1,16 @@
 """What a claim costs, in units that no other load on the machine changes: blocks read on PostgreSQL, VM steps on SQLite,
 rows and index entries read on MySQL and MariaDB.
 
-    python benchmarks/claim_cost.py                                    # a temporary SQLite file
-    python benchmarks/claim_cost.py --database postgresql://host/empty  # tables are made and dropped there
-    python benchmarks/claim_cost.py --database mysql://host/empty       # likewise
-
-Each row of the table is a queue with a backlog and the cost of one claim from it, also as a multiple of the cost where
-only 1,000 jobs wait. On servers each is measured without statistics (freshly filled) and after ANALYZE, on PostgreSQL also
-with prepared plans that were made for any parameters.
+Each backlog comes with the small one it is compared with. On servers each is measured without statistics (freshly filled) and
+after ANALYZE, on PostgreSQL also with prepared plans that were made for any parameters. Sizes as in use, and claims in a
+second, are for `benchmarks.backlog`.
 """
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -40,8 +33,11 @@ class Backlog:
     Args:
         name: What stands in the table.
         types: The types asked for; 1,000 free jobs are spread over `free`, behind the rest.
-        rows: How many jobs stand before them, their types, and whether they are delayed.
+        rows: How many jobs stand before them, their types, and whether they are delayed, or have ended.
         held: A type held for all tenants.
+        tenant: Whose jobs stand before them; the free ones are those of the tenant "".
+        tenants: The tenants asked for.
+        holds: Types that are held for `tenant`.
     """
 
     name: str
@@ -50,11 +46,23 @@ class Backlog:
     rows: int = 0
     before: tuple[str, ...] = ("t0",)
     delayed: bool = False
+    ended: bool = False
     held: str | None = None
+    tenant: str = ""
+    tenants: tuple[str, ...] | None = None
+    holds: tuple[str, ...] = ()
 
 
 SMALL = Backlog("1,000 queued")
 SMALL_20 = Backlog("1,000 queued of 20 types, all asked for", types=TWENTY, free=TWENTY)
+SMALL_20_ONE = Backlog("1,000 queued of one of 20 types", TWENTY, ("t7",))
+SMALL_HELD = Backlog("1,000 queued, another type held", ("held", "t0"), held="held")
+SMALL_ASKED = Backlog("1,000 queued, one tenant asked for", tenants=("",))
+SMALL_20_ASKED = Backlog("1,000 queued of 20 types, one tenant asked for", TWENTY, TWENTY, tenants=("",))
+SMALL_HOLD = Backlog("1,000 held for another tenant first", rows=1_000, tenant="x", holds=("t0",))
+SMALL_20_HOLD = Backlog(
+    "4,000 of 20 types held for another tenant", TWENTY, TWENTY, 4_000, TWENTY, tenant="x", holds=TWENTY
+)
 
 
 def backlogs(rows: int) -> list[tuple[Backlog, Backlog]]:
@@ -66,10 +74,29 @@ def backlogs(rows: int) -> list[tuple[Backlog, Backlog]]:
         (Backlog(f"{n} queued", rows=rows), SMALL),
         (Backlog(f"{n} delayed first", rows=rows, delayed=True), SMALL),
         (Backlog(f"{n} of other types first", rows=rows, before=others), SMALL),
-        (Backlog(f"{n} held first", ("held", "t0"), rows=rows, before=("held",), held="held"), SMALL),
+        (SMALL_HELD, SMALL_HELD),
+        (Backlog(f"{n} held first", ("held", "t0"), rows=rows, before=("held",), held="held"), SMALL_HELD),
         (SMALL_20, SMALL_20),
         (Backlog(f"{n} of 20 types, all asked for", TWENTY, TWENTY, rows, TWENTY), SMALL_20),
-        (Backlog(f"{n} of other types first, 20 asked for", TWENTY, ("t7",), rows, others), SMALL_20),
+        (SMALL_20_ONE, SMALL_20_ONE),
+        (Backlog(f"{n} of other types first, 20 asked for", TWENTY, ("t7",), rows, others), SMALL_20_ONE),
+        (Backlog(f"{n} ended", rows=rows, ended=True), SMALL),
+        (SMALL_ASKED, SMALL_ASKED),
+        (Backlog(f"{n} of another tenant first, one asked for", rows=rows, tenant="x", tenants=("",)), SMALL_ASKED),
+        (SMALL_20_ASKED, SMALL_20_ASKED),
+        (
+            Backlog(
+                f"{n} of another tenant and 20 types first", TWENTY, TWENTY, rows, TWENTY, tenant="x", tenants=("",)
+            ),
+            SMALL_20_ASKED,
+        ),
+        (SMALL_HOLD, SMALL_HOLD),
+        (Backlog(f"{n} held for another tenant first", rows=rows, tenant="x", holds=("t0",)), SMALL_HOLD),
+        (SMALL_20_HOLD, SMALL_20_HOLD),
+        (
+            Backlog(f"{n} of 20 types held for another tenant", TWENTY, TWENTY, rows, TWENTY, tenant="x", holds=TWENTY),
+            SMALL_20_HOLD,
+        ),
     ]
 
 
@@ -87,7 +114,7 @@ def fill(storage: SqlStorage, backlog: Backlog) -> None:
             mariadb = storage.engine.dialect.is_mariadb  # type: ignore[attr-defined]
             depth = "max_recursive_iterations" if mariadb else "cte_max_recursion_depth"
             tx.connection.execute(text(f"SET SESSION {depth} = {backlog.rows + 1000}"))  # type: ignore[attr-defined]
-        for count, types, delayed in ((backlog.rows, backlog.before, backlog.delayed), (1000, backlog.free, False)):
+        for count, types, first in ((backlog.rows, backlog.before, True), (1000, backlog.free, False)):
             series = (
                 f"SELECT n FROM generate_series(1, {count}) AS s(n)"
                 if postgresql
@@ -97,13 +124,16 @@ def fill(storage: SqlStorage, backlog: Backlog) -> None:
             if count:
                 tx.connection.execute(  # type: ignore[attr-defined]
                     text(
-                        f"INSERT INTO {job} (type, input, due_at, start_after, created_at, updated_at, priority_level) "
-                        f"SELECT CASE n % {len(types)} {names} END, '[1]', {later if delayed else 'NULL'}, NULL, {now}, {now}, "
-                        f"n % 3 FROM ({series}) AS s"
+                        f"INSERT INTO {job} (type, tenant, status, input, due_at, ended_at, created_at, updated_at, "
+                        f"priority_level) SELECT CASE n % {len(types)} {names} END, '{backlog.tenant if first else ''}', "
+                        f"'{'successful' if first and backlog.ended else 'queued'}', '[1]', "
+                        f"{later if first and backlog.delayed else 'NULL'}, "
+                        f"{now if first and backlog.ended else 'NULL'}, {now}, {now}, n % 3 FROM ({series}) AS s"
                     )
                 )
     if backlog.held is not None:
         storage.insert(Hold, [{"type": backlog.held}])
+    storage.insert(Hold, [{"type": type, "tenant": backlog.tenant} for type in backlog.holds])
 
 
 def cost(storage: SqlStorage, backlog: Backlog, limit: int) -> int:
@@ -111,7 +141,7 @@ def cost(storage: SqlStorage, backlog: Backlog, limit: int) -> int:
     measured = -1
     with suppress(_Over), storage.begin() as tx:
         before = spent(storage, tx)
-        jobs = tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
+        jobs = tx.claim(backlog.types, limit, lease=30, changes=CLAIM, tenants=backlog.tenants)
         measured = spent(storage, tx) - before
         assert len(jobs) == limit, (backlog.name, len(jobs))
         raise _Over
@@ -184,37 +214,10 @@ def measured(url: str, backlog: Backlog, limits: tuple[int, ...], plans: str) ->
             # made while the tables are empty, as in a queue that has just been set up
             for limit in limits:
                 with storage.begin() as tx:
-                    tx.claim(backlog.types, limit, lease=30, changes=CLAIM)
+                    tx.claim(backlog.types, limit, lease=30, changes=CLAIM, tenants=backlog.tenants)
         fill(storage, backlog)
         if plans == "analyzed":
             analyze(storage)
         for limit in limits:
             cost(storage, backlog, limit)  # sets hint bits, fills caches
         return [cost(storage, backlog, limit) for limit in limits]
-
-
-def main() -> None:
-    """Prints the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--database", help="the URL of an empty database; a temporary SQLite file unless given")
-    parser.add_argument("--rows", type=int, default=100_000, help="jobs of the large backlogs")
-    arguments = parser.parse_args()
-    limits = (1, 10)
-    with tempfile.TemporaryDirectory() as directory:
-        url = arguments.database or f"sqlite:///{Path(directory) / 'cost.db'}"
-        backend = make_url(url).get_backend_name()
-        sqlite = backend == "sqlite"
-        unit = {"sqlite": "VM steps", "mysql": "reads"}.get(backend, "blocks")
-        for plans in PLANS[: {"sqlite": 1, "mysql": 2}.get(backend, 3)]:
-            print(f"\n{unit} per claim{'' if sqlite else ', ' + plans}")
-            print(f"{'':55}{'1 job':>8}{'':>7}{'10 jobs':>10}")
-            small: dict[str, list[int]] = {}
-            for backlog, reference in backlogs(arguments.rows):
-                costs = measured(url, backlog, limits, plans)
-                small.setdefault(backlog.name, costs)
-                cells = (f"{c:>8,} x{c / s:<5.1f}" for c, s in zip(costs, small[reference.name], strict=True))
-                print(f"{backlog.name:55}{'  '.join(cells)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,286 @@
+"""What `GNJ` serves: its faces, who may ask them, and what runs beside them for as long as it serves."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from gnj.operations.door import CustomOperations
+from gnj.queue.errors import StorageError
+from gnj.queue.events import Hooks
+from gnj.queue.service import Queue
+from gnj.queue.storage import Storage
+from gnj.settings import Settings
+
+if TYPE_CHECKING:
+    from ariadne import SchemaBindable
+    from graphql import GraphQLSchema
+
+    from gnj.api.hooks import Authenticate, Authorize, Guard, Principal
+    from gnj.api.http import Route
+    from gnj.api.jobs import Custom
+    from gnj.api.queues.declare import Face
+    from gnj.api.streams import Streams
+    from gnj.background import Background
+    from gnj.graphql.engine import Engine as GraphQLEngine
+    from gnj.graphql.limits import Limits
+    from gnj.queue.tokens import Tokens
+    from gnj.queue.upkeep import Upkeep
+
+_FLUSH = 5.0
+"""Seconds for which `close` waits for hooks."""
+
+
+class Serving(CustomOperations):
+    """The part of `GNJ` that answers requests."""
+
+    storage: Storage
+    settings: Settings
+    hooks: Hooks
+    _queue: Queue
+    _ready: bool
+    _owns_storage: bool
+    _lock: threading.RLock
+    _authenticate: Authenticate | None
+    _authorize: Authorize | None
+    _upkeep: Upkeep | None = None
+    _background: Background | None = None
+    _has_queues = False
+    """Whether the routes of the face "queues" were asked for: then `start` begins what it needs in the background."""
+
+    @property
+    @abstractmethod
+    def queue(self) -> Queue:
+        """The core, for those who build on it."""
+
+    @property
+    def authenticate(self) -> Authenticate | None:
+        """The host's hook that says who is asking; may be set at any time."""
+        return self._authenticate
+
+    @authenticate.setter
+    def authenticate(self, hook: Authenticate | None) -> None:
+        self._authenticate = hook
+        self._guard.use(hook, self._authorize)
+
+    @property
+    def authorize(self) -> Authorize | None:
+        """The host's hook that says what somebody may do; may be set at any time."""
+        return self._authorize
+
+    @authorize.setter
+    def authorize(self, hook: Authorize | None) -> None:
+        self._authorize = hook
+        self._guard.use(self._authenticate, hook)
+
+    @property
+    def schema(self) -> GraphQLSchema:
+        """The GraphQL schema of the jobs face, built when first asked for."""
+        return self._engine.schema
+
+    def schema_parts(self, *, define_roots: bool = False, scalars: bool = True) -> tuple[str, Sequence[SchemaBindable]]:
+        """The jobs schema for a host that has an Ariadne schema of its own: `(type_defs, bindables)`.
+
+        `make_executable_schema([mine, type_defs], *my_bindables, *bindables)`; its context value must have what `context` gives.
+
+        Args:
+            define_roots: Define Query, Mutation and Subscription, rather than extend the host's.
+            scalars: Define SequelizeJSON and Date as well; else the host has its own.
+
+        Raises `SchemaError`.
+        """
+        from gnj.api.jobs import hosted
+
+        return hosted.parts(self._custom, define_roots=define_roots, with_scalars=scalars)
+
+    def context(self, request: Any) -> dict[str, Any]:
+        """What the context value of a host's own schema must have for gnj's fields: `{**jobs.context(request), …}`.
+
+        Who asks is asked, by the hooks that gnj's own faces ask, when a field of gnj's is resolved; then `Unauthenticated` may be
+        raised, which is the error of that field.
+
+        Args:
+            request: Starlette's or Flask's; or a `RequestContext`.
+        """
+        from gnj.api.jobs import hosted
+
+        return hosted.context(lambda: self.queue, self._guard, self.limits, request)
+
+    def execute(
+        self, query: str, variables: Mapping[str, Any] | None = None, *, principal: Principal | None = None
+    ) -> dict[str, Any]:
+        """Runs a GraphQL operation in this process, past all hooks: `{"data": …, "errors": […]}`."""
+        from gnj.api.hooks import Principal
+        from gnj.api.jobs import context
+
+        caller = Principal("in-process") if principal is None else principal
+        return self._engine.execute(query, variables, context=context(self.queue, caller, limits=self.limits)).body
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds of a request."""
+        return self.settings.limits
+
+    @property
+    def threads(self) -> int:
+        """How many requests are served at once: as many as have a database connection."""
+        return self.settings.pool_size
+
+    def routes(self, faces: Sequence[str] | None = None, *, asynchronous: bool = True) -> list[Route]:
+        """The routes of the named faces, of all unless named: what an adapter mounts.
+
+        An adapter without an event loop (WSGI) says `asynchronous=False`. Raises `ValueError`, naming the face, for one that
+        does not exist; `SchemaError` for what is wrong with a custom operation, which is also to be async where that cannot
+        be.
+        """
+        from gnj.api import health, jobs, metrics, queues
+
+        makers: dict[str, Callable[[], list[Route]]] = {
+            # not self.queue: mounting must not connect, for a server may fork after it
+            "graphql": lambda: jobs.routes(
+                self._engine,
+                self._queue,
+                self._guard,
+                graphiql=self.settings.graphiql,
+                subscribed=self._streams,
+                origins=self.settings.origins,
+            ),
+            "queues": lambda: queues.routes(self._face),
+            "metrics": lambda: metrics.routes(self._face),
+            "health": lambda: health.routes(self.storage.check),
+        }
+        chosen = list(makers) if faces is None else list(faces)
+        if unknown := [face for face in chosen if face not in makers]:
+            raise ValueError(f"there is no face {unknown[0]!r}; there are: {', '.join(makers)}")
+        routes = [route for face in chosen for route in makers[face]()]
+        if not asynchronous and "graphql" in chosen:
+            self._custom.refuse_asynchronous()
+        self._has_queues = self._has_queues or "queues" in chosen
+        return routes
+
+    def asgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
+        """An ASGI application that serves the faces; needs `gnj_starlette`."""
+        from gnj_starlette import asgi_app
+
+        return asgi_app(self, faces)
+
+    def wsgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
+        """A WSGI application that serves the faces."""
+        from gnj.api.wsgi import wsgi_app
+
+        return wsgi_app(self, faces)
+
+    def start(self) -> None:
+        """Makes ready what the first request would have to wait for, and begins what runs in the background. Adapters call
+        it.
+        """
+        queue = self.queue
+        with self._lock:
+            if self.settings.retention is not None and self._upkeep is None:
+                from gnj.queue.upkeep import Upkeep
+
+                self._upkeep = Upkeep(queue, self.settings.retention or None)
+                self._upkeep.__enter__()
+            if self._has_queues and self._background is None:
+                from gnj.background import Background
+
+                self._background = Background(queue, self.settings)
+                self._background.start()
+
+    def end_subscriptions(self) -> None:
+        """Ends every open WebSocket and stream of this object's faces, so that their clients connect anew."""
+        if "_streams" in self.__dict__:
+            self._streams.close()
+        if "_face" in self.__dict__:
+            self._face.connections.end()
+
+    def close(self) -> None:
+        """Waits for hooks under way, and gives back what this object opened: connections of engines of its own."""
+        with self._lock:
+            upkeep, self._upkeep = self._upkeep, None
+            background, self._background = self._background, None
+        if background is not None:
+            background.close()
+        if upkeep is not None:
+            upkeep.__exit__(None, None, None)
+        self.end_subscriptions()
+        self.hooks.flush(_FLUSH)
+        self._queue.feed.close()
+        if self._owns_storage:
+            self.storage.close()
+            # `sqlite://` has gone with its connection: who starts again finds an empty database
+            self._ready = self._ready and "durable" in self.storage.capabilities
+
+    @cached_property
+    def _engine(self) -> GraphQLEngine:
+        from gnj.api.jobs import build_schema
+        from gnj.graphql.engine import Engine
+        from gnj.graphql.rules import Rules
+
+        return Engine(build_schema(self._custom), Rules(limits=self.limits), introspects=self._introspects)
+
+    @cached_property
+    def _streams(self) -> Streams:
+        from gnj.api.jobs import streams
+
+        return streams(self._engine, self._queue, self._guard, self._custom.subscriptions)
+
+    @cached_property
+    def _custom(self) -> Custom:
+        from gnj.api.jobs import Custom
+
+        return Custom(self.freeze())
+
+    @cached_property
+    def _guard(self) -> Guard:
+        from gnj.api.hooks import Guard
+
+        return Guard(
+            token=self.settings.token,
+            tokens=self._tokens,
+            authenticate=self._authenticate,
+            authorize=self._authorize,
+        )
+
+    @cached_property
+    def _tokens(self) -> Tokens:
+        from gnj.queue.tokens import Tokens
+
+        return Tokens(lambda: self.queue.storage, seconds=self.limits.statement_seconds)
+
+    def _introspects(self) -> bool:
+        """Whether the schema is for everybody: not for who has configured a token, and so has left development
+        (security.md, section 1). A stored one counts from the moment on that something is served.
+        """
+        if self.settings.token is not None or self.settings.env == "production":
+            return False
+        try:
+            return not self._ready or not self._tokens.exist()
+        except StorageError:  # as long as nobody knows
+            return False
+
+    @cached_property
+    def _face(self) -> Face:
+        from gnj import __version__
+        from gnj.api.connections import Connections
+        from gnj.api.origins import Origins
+        from gnj.api.queues.declare import Face
+
+        return Face(
+            queue=self._queue,
+            guard=self._guard,
+            limits=self.limits,
+            connections=Connections(self.limits.sockets),
+            origins=Origins(self.settings.origins),
+            fetch_allow=self.settings.fetch_allow,
+            version=__version__,
+            changed=self._nudge,
+        )
+
+    def _nudge(self) -> None:
+        background = self._background
+        if background is not None:
+            background.nudge()
