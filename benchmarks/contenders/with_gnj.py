@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import time
 from contextlib import closing
 from typing import ClassVar
@@ -18,6 +17,8 @@ PENDING = "SELECT EXISTS (SELECT 1 FROM gnj_job WHERE status IN ('queued', 'proc
 
 def fill_sqlite(path, count):
     """What `enqueue` writes, in one transaction."""
+    import sqlite3  # 1 MB that a worker on PostgreSQL does not have
+
     now = time.time_ns() // 1_000_000
     rows = [(now, now, "noop", json.dumps({"i": i}, separators=(",", ":"))) for i in range(count)]
     with closing(sqlite3.connect(path)) as connection, connection:

@@ -64,6 +64,11 @@ class Custom:
             self._written[Root.MUTATION].append(self._of_mapping(mapped))
         self._parsed = [parsed(extension) for extension in registered.extensions]
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether the schema with them is the schema without."""
+        return not (self._parsed or self._lowered or self._types.definitions())
+
     def type_defs(self, ours: str) -> list[str]:
         """The SDL of the operations and of the types they need, to be put beside `ours`.
 
