@@ -9,7 +9,7 @@ import gnj
 from tests.serving import Server
 from tests.subscribers import connected
 
-JOBS = 50
+JOBS = 20
 CREATE = "mutation ($jobs: [jobInput!]!) { jobCreateMany(jobs: $jobs) { id } }"
 
 

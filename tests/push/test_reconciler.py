@@ -201,7 +201,7 @@ def test_a_call_under_way_goes_on_to_its_end(queue, endpoint, reconciler):
 
 
 def test_registered_again_at_once_it_always_runs(everywhere, queue, endpoint, reconciler):
-    """A hundred times, with calls of the deleted one still under way: nothing that was missed is missed for good."""
+    """Forty times, with calls of the deleted one still under way: nothing that was missed is missed for good."""
     runs, called = reconciler(), endpoint()
     stopped = threading.Event()
 
@@ -213,7 +213,7 @@ def test_registered_again_at_once_it_always_runs(everywhere, queue, endpoint, re
     ticking.start()
     try:
         queue.register(registration(called.url), tenant="")
-        for number in range(1, 101):
+        for number in range(1, 41):
             enqueue(queue)
             queue.unregister("mail", tenant="")
             queue.register(registration(called.url), tenant="")
@@ -222,7 +222,7 @@ def test_registered_again_at_once_it_always_runs(everywhere, queue, endpoint, re
         stopped.set()
         ticking.join(30)
     assert sorted(called.ids) == sorted(set(called.ids))
-    assert len(called.ids) == 100
+    assert len(called.ids) == 40
 
 
 def test_of_two_servers_one_calls_and_each_job_once(shared, place, queue, endpoint, reconciler):

@@ -296,7 +296,7 @@ def test_nothing_of_another_tenant_is_seen_or_changed(jobs, client):
             assert SECRET.encode() not in answer.body, operation
             assert b"98765" not in answer.body, operation
             statuses.setdefault(operation.action, set()).add(answer.status)
-            assert rows(jobs) == before, operation
+        assert rows(jobs) == before, operation
     found = {action: sorted(each) for action, each in statuses.items() if "{id}" in action}
     assert found == {
         operation.action: [401 if operation.claim else 200 if operation.path.endswith("/logs") else 404]

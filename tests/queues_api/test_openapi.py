@@ -326,14 +326,14 @@ parameters = {{ "path.queue" = "held", "path.id" = "1" }}
 
 
 @pytest.mark.parametrize(
-    "serve, backend",
+    "serve, backend, examples",
     [
-        pytest.param(uvicorn, "postgresql", marks=pytest.mark.backend("postgresql"), id="starlette"),
-        pytest.param(werkzeug, "memory", marks=pytest.mark.backend("memory"), id="flask"),
+        pytest.param(uvicorn, "postgresql", 3, marks=pytest.mark.backend("postgresql"), id="starlette"),
+        pytest.param(werkzeug, "memory", 1, marks=pytest.mark.backend("memory"), id="flask"),
     ],
 )
 @pytest.mark.timeout(180)
-def test_what_is_served_is_what_is_described(serve, backend, request, tmp_path, monkeypatch):
+def test_what_is_served_is_what_is_described(serve, backend, examples, request, tmp_path, monkeypatch):
     """Valid requests, invalid ones, and every bound of every schema: no answer that is not described, and no 5xx."""
     monkeypatch.setattr(background, "tickers", lambda *_: [])  # nobody is to be called, whatever was registered
     url = "memory://" if backend == "memory" else request.getfixturevalue(f"{backend}_database")()
@@ -351,7 +351,7 @@ def test_what_is_served_is_what_is_described(serve, backend, request, tmp_path, 
                 [
                     *(sys.executable, "-m", "schemathesis.cli", "--config-file=schemathesis.toml", "run"),
                     *(f"{address}/openapi.json", f"--header=Authorization: Bearer {TOKEN}", "--no-color"),
-                    *("--phases=examples,coverage,fuzzing", "--max-examples=3"),
+                    *("--phases=examples,coverage,fuzzing", f"--max-examples={examples}"),
                     *("--generation-deterministic", "--continue-on-failure", "--warnings=off"),
                 ],
                 cwd=tmp_path,

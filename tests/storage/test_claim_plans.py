@@ -10,7 +10,7 @@ from gnj.queue.storage import Settlement
 from gnj.queue.where import And, Not, equal
 from tests.plans.claim_cost import PLANS, TWENTY, Backlog, analyze, backlogs, cost, fill, measured, opened, spent
 
-ROWS = 20_000
+ROWS = 8_000
 LIMITS = (1, 10)
 CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
 CASES = [pytest.param(pair, id=pair[0].name) for pair in backlogs(ROWS) if pair[0] is not pair[1]]
@@ -50,7 +50,7 @@ def small(costs, url, backlog, plans):
 
 @pytest.mark.parametrize("pair", CASES)
 def test_blocks_and_reads_on_servers(server, small_costs, pair):
-    """Twice the blocks is allowed, for higher indexes; a walk over the backlog would be 20 times as many and more."""
+    """Twice the blocks is allowed, for higher indexes; a walk over the backlog would be 8 times as many and more."""
     url, plans = server
     found = measured(url, pair[0], LIMITS, plans)
     for large, few in zip(found, small(small_costs, url, pair[1], plans), strict=True):

@@ -1,7 +1,6 @@
 """Many threads, and several processes, claim and end the same 5,000 jobs; and processes die where it hurts most."""
 
 import itertools
-import multiprocessing
 import os
 import random
 from collections import Counter
@@ -15,10 +14,10 @@ from gnj.queue.storage import Settlement
 from gnj.storage.sql import SqlStorage
 from gnj.testing.contracts.support import persistently, together
 from gnj.testing.factories import fill
+from tests.processes import FORKSERVER
 
-SPAWN = multiprocessing.get_context("spawn")
 TIMEOUT = 60.0
-JOBS = 5000
+JOBS = 2000
 TYPES = ["a", "b", "c", "d"]
 LIMITS = [1, 2, 20, 50, 5, 100]
 CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
@@ -105,7 +104,7 @@ def work_in_process(url, seed, barrier, answer):
 
 def test_4_processes(url, storage):
     furnish(storage)
-    barrier = SPAWN.Barrier(4)
+    barrier = FORKSERVER.Barrier(4)
     handed = []
     with Processes() as spawn:
         answers = [spawn(work_in_process, url, seed, barrier) for seed in range(4)]
@@ -123,8 +122,8 @@ class Processes:
         return self
 
     def __call__(self, target, *arguments):
-        mine, theirs = SPAWN.Pipe()
-        process = SPAWN.Process(target=target, args=(*arguments, theirs), daemon=True)
+        mine, theirs = FORKSERVER.Pipe()
+        process = FORKSERVER.Process(target=target, args=(*arguments, theirs), daemon=True)
         process.start()
         theirs.close()
         self.running.append((process, mine))

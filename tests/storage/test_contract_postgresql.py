@@ -1,6 +1,5 @@
 """The storage contract, kept by `SqlStorage` on PostgreSQL; and what only several processes can see."""
 
-import multiprocessing
 import os
 import threading
 from functools import partial
@@ -16,10 +15,10 @@ from gnj.storage.sql import SqlStorage, notify_postgresql
 from gnj.storage.sql.migrate import revisions
 from gnj.testing import FakeClock, StorageContract
 from gnj.testing.contracts.support import together
+from tests.processes import FORKSERVER
 
 pytestmark = pytest.mark.backend("postgresql")
 
-SPAWN = multiprocessing.get_context("spawn")
 TIMEOUT = 30.0
 
 
@@ -153,8 +152,8 @@ def listen(url, calls):
 
 @pytest.fixture
 def listener(url):
-    calls, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=listen, args=(url, theirs), daemon=True)
+    calls, theirs = FORKSERVER.Pipe()
+    process = FORKSERVER.Process(target=listen, args=(url, theirs), daemon=True)
     process.start()
     theirs.close()
     assert calls.poll(TIMEOUT)

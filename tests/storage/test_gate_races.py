@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import threading
 import time
@@ -18,11 +17,11 @@ from gnj.queue.states import JobStatus
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
 from gnj.testing.contracts.support import need, persistently, together
+from tests.processes import FORKSERVER
 
-SPAWN = multiprocessing.get_context("spawn")
 TIMEOUT = 120.0
-PROCESSES = 4
-JOBS = 128
+PROCESSES = 3
+JOBS = 48
 DATABASES = [pytest.param(name, marks=pytest.mark.backend(name)) for name in ("sqlite", "postgresql", "mysql")]
 
 
@@ -73,12 +72,12 @@ def add(storage, keys=(None,), count=JOBS):
 
 
 def in_processes(url):
-    barrier = SPAWN.Barrier(PROCESSES)
+    barrier = FORKSERVER.Barrier(PROCESSES)
     running = []
     try:
         for seed in range(PROCESSES):
-            mine, theirs = SPAWN.Pipe()
-            process = SPAWN.Process(target=work_in_process, args=(url, seed, barrier, theirs), daemon=True)
+            mine, theirs = FORKSERVER.Pipe()
+            process = FORKSERVER.Process(target=work_in_process, args=(url, seed, barrier, theirs), daemon=True)
             process.start()
             theirs.close()
             running.append((process, mine))
@@ -175,8 +174,8 @@ def hold_and_wait(url, answer):
 def test_what_a_killed_process_held_is_free_when_its_leases_end(url, queue):
     queue.set_limits("a", LimitValues(concurrency=2), tenant="")
     jobs = [job.id for job, _ in add(queue.storage, count=4)]
-    mine, theirs = SPAWN.Pipe()
-    process = SPAWN.Process(target=hold_and_wait, args=(url, theirs), daemon=True)
+    mine, theirs = FORKSERVER.Pipe()
+    process = FORKSERVER.Process(target=hold_and_wait, args=(url, theirs), daemon=True)
     process.start()
     assert mine.poll(TIMEOUT)
     assert mine.recv() == jobs[:2]

@@ -47,11 +47,18 @@ def walk_sql(storage: SqlStorage, empty: Callable[[], None], *, examples: int) -
         storage.close()
 
 
-def test_memory():
-    walk(MemoryStorage, examples=100)
+def sizes(few: int, many: int) -> pytest.MarkDecorator:
+    """How many walks: those of every run of the tests, and those of a thorough one."""
+    return pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.slow)])
 
 
-def test_sqlite(tmp_path: Path):
+@sizes(50, 200)
+def test_memory(examples: int):
+    walk(MemoryStorage, examples=examples)
+
+
+@sizes(25, 100)
+def test_sqlite(tmp_path: Path, examples: int):
     storage = SqlStorage(databases.sqlite_database(tmp_path))
 
     def empty() -> None:
@@ -60,15 +67,17 @@ def test_sqlite(tmp_path: Path):
                 connection.execute(table.delete())
             connection.execute(text("DELETE FROM sqlite_sequence"))
 
-    walk_sql(storage, empty, examples=60)
+    walk_sql(storage, empty, examples=examples)
 
 
-def test_postgresql(postgresql_server: databases.PostgresqlServer):
+@sizes(12, 50)
+def test_postgresql(postgresql_server: databases.PostgresqlServer, examples: int):
     with postgresql_server.database() as url:
-        walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=30)
+        walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=examples)
 
 
-def test_mysql(mysql_server: databases.MysqlServer):
+@sizes(12, 50)
+def test_mysql(mysql_server: databases.MysqlServer, examples: int):
     with mysql_server.database() as url:
         storage = SqlStorage(url)
 
@@ -78,4 +87,4 @@ def test_mysql(mysql_server: databases.MysqlServer):
                     connection.execute(table.delete())
                     connection.exec_driver_sql(f"ALTER TABLE `{table.name}` AUTO_INCREMENT = 1")
 
-        walk_sql(storage, empty, examples=30)
+        walk_sql(storage, empty, examples=examples)

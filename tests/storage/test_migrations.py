@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import warnings
 from functools import partial
 
@@ -18,8 +17,8 @@ from gnj.queue.states import JOB_MOVES, JobStatus
 from gnj.storage.sql import SqlStorage
 from gnj.storage.sql.migrate import context_of, revisions, scripts_of_package
 from gnj.storage.sql.schema import tables
+from tests.processes import FORKSERVER
 
-SPAWN = multiprocessing.get_context("spawn")
 PLACES = {"default": {}, "prefix": {"prefix": "q_"}, "no prefix": {"prefix": ""}, "schema": {"schema": "jobs"}}
 CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
 
@@ -57,8 +56,8 @@ def migrate_when_told(url, begin, results):
 
 
 def test_eight_processes_at_once(url, make):
-    begin, results = SPAWN.Barrier(8), SPAWN.Queue()
-    processes = [SPAWN.Process(target=migrate_when_told, args=(url, begin, results)) for _ in range(8)]
+    begin, results = FORKSERVER.Barrier(8), FORKSERVER.Queue()
+    processes = [FORKSERVER.Process(target=migrate_when_told, args=(url, begin, results)) for _ in range(8)]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == ["done"] * 8

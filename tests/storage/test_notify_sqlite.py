@@ -1,6 +1,5 @@
 """Waking workers by watching a SQLite file: what wakes, what does not, and what becomes of the file."""
 
-import multiprocessing
 import os
 import shutil
 import sqlite3
@@ -17,11 +16,11 @@ from gnj.queue.model import Announcement, Hold, Job, NewJob
 from gnj.queue.service import Queue
 from gnj.storage.sql import SqlStorage, notify_sqlite
 from gnj.worker import Handlers, Worker
+from tests.processes import FORKSERVER
 from tests.worker.spy import Spy, at_most
 
 pytestmark = pytest.mark.backend("sqlite")
 
-SPAWN = multiprocessing.get_context("spawn")
 TIMEOUT = 20.0
 QUIET = 0.1
 """Seconds in which a wake would have come: six looks."""
@@ -97,8 +96,8 @@ def enqueue(url, calls):
 
 
 def test_a_job_of_another_process_is_run_at_once(url, make):
-    calls, theirs = SPAWN.Pipe()
-    other = SPAWN.Process(target=enqueue, args=(url, theirs), daemon=True)
+    calls, theirs = FORKSERVER.Pipe()
+    other = FORKSERVER.Process(target=enqueue, args=(url, theirs), daemon=True)
     other.start()
     handlers = Handlers()
     handlers.register("mail", lambda job: job.id)
@@ -320,7 +319,7 @@ def test_nothing_is_watched_where_all_share_one_connection(url):
 def test_a_forked_process_watches_for_itself(make):
     here, there = make(), make()
     with listening(here) as woken:
-        tell, told = SPAWN.Pipe()
+        tell, told = FORKSERVER.Pipe()
         if (child := os.fork()) == 0:
             status = 1
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -15,9 +14,9 @@ from gnj.queue import tailer
 from gnj.queue.model import Announcement, Job, Listener, NewJob
 from gnj.queue.service import Queue
 from gnj.storage.sql import SqlStorage
+from tests.processes import FORKSERVER
 from tests.worker.spy import until
 
-SPAWN = multiprocessing.get_context("spawn")
 WAIT = 60.0
 
 
@@ -66,7 +65,7 @@ def follow(url, pipe):
 
 @contextmanager
 def process(target, *args):
-    process = SPAWN.Process(target=target, args=args, daemon=True)
+    process = FORKSERVER.Process(target=target, args=args, daemon=True)
     process.start()
     try:
         yield process
@@ -134,7 +133,7 @@ def test_a_follower_that_is_killed_is_forgotten(sqlite_database):
     url = sqlite_database()
     queue = Queue(SqlStorage(url))
     queue.storage.migrate()
-    ours, theirs = SPAWN.Pipe()
+    ours, theirs = FORKSERVER.Pipe()
     with process(follow, url, theirs) as follower:
         assert ours.poll(WAIT)
         assert ours.recv() is True
