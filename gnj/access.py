@@ -20,6 +20,12 @@ class RequestContext:
     """Names in lower case."""
     cookies: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    path: str = ""
+    """As the web framework saw it, percent-decoded, with what the application is mounted below."""
+    path_params: Mapping[str, str] = field(default_factory=dict)
+    """What stood in the places of the route's path, percent-decoded, such as `organization`."""
+    scheme: str = "http"
+    """`http` or `https`, as the server sees it; of WebSockets too."""
     client_host: str | None = None
     """The address of the peer; None if unknown."""
     transport: str = "http"
@@ -47,6 +53,12 @@ class Principal:
     """From then on the caller is nobody, and a socket is closed; None: never."""
     credential: str | None = field(default=None, repr=False)
     """The digest of the stored token that the caller sent, which gnj sets: by it what is open for long learns of a revocation."""
+    name: str | None = None
+    """What people call the caller: shown as who made a content job. None: told from `id`."""
+    email: str | None = None
+    """Shown beside `name`."""
+    everywhere: bool = False
+    """Whether the caller may act for every organisation of the content face, not for that of `tenant` alone: an operator."""
 
 
 class Kind(StrEnum):

@@ -17,7 +17,9 @@ from gnj.queue.builder import PipelineBuilder
 from gnj.queue.errors import NotMigrated, StorageError
 from gnj.queue.events import Event, Hooks, told
 from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline, Token
+from gnj.queue.model_content import SYNC
 from gnj.queue.retry import Backoff, Exponential
+from gnj.queue.schedules import Maker
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
 from gnj.queue.values import Json
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session, scoped_session
 
     from gnj.api.hooks import Authenticate, Authorize
+    from gnj.content import ContentStore, FileStore
     from gnj.worker.worker import Worker
 
 _HOOK_BACKOFF = Exponential(1.0, maximum=300, jitter=0.2)
@@ -55,6 +58,13 @@ def _hook_handler(names: Sequence[str], fn: Callable[[Event], Any]) -> Callable[
     return handle_async if inspect.iscoroutinefunction(fn) else handle_sync
 
 
+def _makers(settings: Settings) -> Mapping[str, Maker]:
+    from gnj.content.recurring import SyncMaker
+
+    # whether or not content is served here: whoever looks at schedules must know what those of others make
+    return {SYNC: SyncMaker(settings.content_limits.logs)}
+
+
 class GNJ(Serving, Joining, Recurring):
     """A job queue: where its jobs are, what runs them, and how others reach them.
 
@@ -67,6 +77,9 @@ class GNJ(Serving, Joining, Recurring):
         authorize: `(Principal, Action, target) -> bool`, sync or async: may they? Everybody authenticated may, unless given.
         on_job_fail: `(job)`, sync or async: called for every job that has failed for good; as `@jobs.on("failed")`.
         custom_mutations: Mutations of the host's by their names; see `Operation`, and `mutation` for the shorter way.
+        content: A content store of the host's own, for content jobs; that of the database unless given, where there is one: on
+            SQLite and PostgreSQL.
+        files: A `FileStore` of the host's own, or the setting of that name.
         settings: The fields of `Settings`, which each have an environment variable as well.
 
     Nothing is connected before it is needed. Databases inside the process (SQLite, memory) are migrated on first use;
@@ -83,11 +96,17 @@ class GNJ(Serving, Joining, Recurring):
         authorize: Authorize | None = None,
         on_job_fail: Callable[[Job], Any] | None = None,
         custom_mutations: Mapping[str, Operation] | None = None,
+        content: ContentStore | None = None,
+        files: str | FileStore | None = None,
         **settings: Any,
     ) -> None:
         super().__init__(custom_mutations)
         if isinstance(database, str):
             settings["database"] = database
+        self.given_store = content
+        self.given_files = None if isinstance(files, str) else files
+        if isinstance(files, str):
+            settings["files"] = files
         self.settings = Settings.of(settings)
         self.handlers = Handlers() if handlers is None else handlers
         self.hooks = Hooks() if hooks is None else hooks
@@ -101,6 +120,7 @@ class GNJ(Serving, Joining, Recurring):
             policies=self.handlers.policies,
             hooks=self.hooks,
             declarations=self.handlers.declarations,
+            makers=_makers(self.settings),
         )
         self._ready = False
         self._lock = threading.RLock()
@@ -163,8 +183,16 @@ class GNJ(Serving, Joining, Recurring):
 
         return decorate
 
-    def worker(self, types: Sequence[str] | None = None, **options: Any) -> Worker:
-        """A worker for the registered handlers, in this process; see `Worker` for the options."""
+    def worker(self, types: Sequence[str] | None = None, *, content: bool = False, **options: Any) -> Worker:
+        """A worker for the registered handlers, in this process; see `Worker` for the options.
+
+        With `content` it does the tasks of content jobs as well, beside those of `types`. Raises `ValueError` where there is no
+        content store.
+        """
+        if content:
+            from gnj.background_content import content_worker
+
+            return content_worker(self.queue, self.handlers, self.content, types, **options)
         from gnj.worker.worker import Worker
 
         return Worker(self.queue, self.handlers, types, **options)

@@ -1,4 +1,6 @@
-"""What runs beside the face "queues" for as long as it is served: one thread that looks, about once a second."""
+"""What runs beside the faces "queues" and "content" for as long as they are served: one thread that looks, about once a
+second.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,7 @@ class Ticker(Protocol):
 
 
 def tickers(queue: Queue, settings: Settings) -> list[Ticker]:
-    """All there is to look after."""
+    """All that there is to look after for the face "queues"."""
     return [Reconciler(queue, settings.fetch_allow), BulkWorker(queue), Sweeper(queue)]
 
 
@@ -160,15 +162,17 @@ class BulkWorker:
 
 
 class Background:
-    """Looks after what `tickers` gives.
+    """Looks after what `tickers` gives, and what else it is given.
 
     Args:
         queue: The jobs.
         settings: Those of the `GNJ` that serves.
+        queues: Whether the face "queues" is served, which needs what `tickers` gives.
+        more: What else is to be looked after: for other faces.
     """
 
-    def __init__(self, queue: Queue, settings: Settings) -> None:
-        self._tickers = tickers(queue, settings)
+    def __init__(self, queue: Queue, settings: Settings, *, queues: bool = True, more: Sequence[Ticker] = ()) -> None:
+        self._tickers = [*(tickers(queue, settings) if queues else ()), *more]
         self._failing: set[Ticker] = set()
         self._nudged = threading.Event()
         self._stopped = threading.Event()

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from ariadne import SchemaBindable
     from graphql import GraphQLSchema
 
+    from gnj.api.content import Face as ContentFace
     from gnj.api.hooks import Authenticate, Authorize, Guard, Principal
     from gnj.api.http import Route
     from gnj.api.jobs import Custom
     from gnj.api.queues.declare import Face
     from gnj.api.streams import Streams
-    from gnj.background import Background
+    from gnj.background import Background, Ticker
+    from gnj.content import Content, ContentStore, FileStore
     from gnj.graphql.engine import Engine as GraphQLEngine
     from gnj.graphql.limits import Limits
     from gnj.queue.tokens import Tokens
@@ -50,6 +52,12 @@ class Serving(CustomOperations):
     _background: Background | None = None
     _has_queues = False
     """Whether the routes of the face "queues" were asked for: then `start` begins what it needs in the background."""
+    _has_content = False
+    """The same of the face "content"."""
+    given_store: ContentStore | None = None
+    """The content store of the host's own, if it has one."""
+    given_files: FileStore | None = None
+    """Its file store, likewise."""
 
     @property
     @abstractmethod
@@ -130,10 +138,11 @@ class Serving(CustomOperations):
         return self.settings.pool_size
 
     def routes(self, faces: Sequence[str] | None = None, *, asynchronous: bool = True) -> list[Route]:
-        """The routes of the named faces, of all unless named: what an adapter mounts.
+        """The routes of the named faces, of all unless named: what an adapter mounts. "content" is among all only where there is
+        a content store.
 
         An adapter without an event loop (WSGI) says `asynchronous=False`. Raises `ValueError`, naming the face, for one that
-        does not exist; `SchemaError` for what is wrong with a custom operation, which is also to be async where that cannot
+        does not exist, and for "content" where there is no content store; `SchemaError` for what is wrong with a custom operation, which is also to be async where that cannot
         be.
         """
         from gnj.api import health, jobs, metrics, queues
@@ -151,15 +160,46 @@ class Serving(CustomOperations):
             "queues": lambda: queues.routes(self._face),
             "metrics": lambda: metrics.routes(self._face),
             "health": lambda: health.routes(self.storage.check),
+            "content": self._content_routes,
         }
-        chosen = list(makers) if faces is None else list(faces)
+        chosen = [face for face in makers if self._is_default(face)] if faces is None else list(faces)
         if unknown := [face for face in chosen if face not in makers]:
             raise ValueError(f"there is no face {unknown[0]!r}; there are: {', '.join(makers)}")
         routes = [route for face in chosen for route in makers[face]()]
         if not asynchronous and "graphql" in chosen:
             self._custom.refuse_asynchronous()
         self._has_queues = self._has_queues or "queues" in chosen
+        self._has_content = self._has_content or "content" in chosen
         return routes
+
+    @cached_property
+    def content(self) -> Content:
+        """What content jobs work with: the store, the files and their bounds. Nothing is connected for it.
+
+        Raises `ValueError`, saying why, where there is no content store; `InvalidInput` for the setting `files`.
+        """
+        from gnj.content import Content
+        from gnj.content.application import open_files
+
+        store, settings = self._content_store, self.settings
+        if store is None:
+            raise ValueError(
+                f"content jobs need a content store: gnj has one on SQLite and PostgreSQL, and this database is "
+                f"{self._kind()}; give GNJ(content=…) one of your own"
+            )
+        return Content(
+            queue=self._queue,
+            store=store,
+            files=self.given_files
+            or open_files(settings.files, settings.files_endpoint, limits=settings.content_limits),
+            limits=settings.content_limits,
+            time_zone=settings.time_zone,
+        )
+
+    @property
+    def serves_content(self) -> bool:
+        """Whether the face "content" is among those that are served where none is named."""
+        return self._is_default("content")
 
     def asgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
         """An ASGI application that serves the faces; needs `gnj_starlette`."""
@@ -184,16 +224,19 @@ class Serving(CustomOperations):
 
                 self._upkeep = Upkeep(queue, self.settings.retention or None)
                 self._upkeep.__enter__()
-            if self._has_queues and self._background is None:
+            if (self._has_queues or self._has_content) and self._background is None:
                 from gnj.background import Background
 
-                self._background = Background(queue, self.settings)
+                more = self._content_tickers() if self._has_content else ()
+                self._background = Background(queue, self.settings, queues=self._has_queues, more=more)
                 self._background.start()
 
     def end_subscriptions(self) -> None:
         """Ends every open WebSocket and stream of this object's faces, so that their clients connect anew."""
         if "_streams" in self.__dict__:
             self._streams.close()
+        if "_content_streams" in self.__dict__:
+            self._content_streams.close()
         if "_face" in self.__dict__:
             self._face.connections.end()
 
@@ -279,6 +322,72 @@ class Serving(CustomOperations):
             version=__version__,
             changed=self._nudge,
         )
+
+    @cached_property
+    def _content_store(self) -> ContentStore | None:
+        if self.given_store is not None:
+            return self.given_store
+        if getattr(self.storage, "tables", None) is None:  # no SQL: nothing of it is to be imported either
+            return None
+        from gnj.storage.sql.storage import SqlStorage
+
+        if not isinstance(self.storage, SqlStorage) or self.storage.tables.content is None:
+            return None
+        from gnj.storage.sql.content import SqlContentStore
+
+        return SqlContentStore(self.storage)
+
+    @cached_property
+    def _content_face(self) -> ContentFace:
+        from gnj.api.content import Face
+        from gnj.content.maker import ContentJobs
+
+        return Face(
+            content=self.content,
+            queue=self._queue,
+            guard=self._guard,
+            limits=self.limits,
+            jobs=ContentJobs(self.content),
+            origins=self.settings.origins,
+            public_url=self.settings.public_url,
+        )
+
+    @cached_property
+    def _content_engine(self) -> GraphQLEngine:
+        from gnj.api.content import build_schema
+        from gnj.graphql.engine import Engine
+        from gnj.graphql.rules import Rules
+
+        return Engine(build_schema(), Rules(limits=self.limits), introspects=self._introspects)
+
+    @cached_property
+    def _content_streams(self) -> Streams:
+        from gnj.api.content import streams
+
+        return streams(self._content_engine, self._content_face)
+
+    def _content_routes(self) -> list[Route]:
+        from gnj.api import content
+
+        face = self._content_face  # first: it says why there is none
+        return content.routes(self._content_engine, face, self._content_streams)
+
+    def _content_tickers(self) -> list[Ticker]:
+        from gnj.background_content import ContentSweep, ContentWorker
+
+        tickers: list[Ticker] = [ContentSweep(self._queue, self.content)]
+        if workers := self.settings.content_workers:
+            tickers.append(ContentWorker(self._queue, self.content, concurrency=workers))
+        return tickers
+
+    def _is_default(self, face: str) -> bool:
+        """Whether a face is served where none is named."""
+        return face != "content" or self._content_store is not None
+
+    def _kind(self) -> str:
+        """What sort of database it is, for people."""
+        dialect = getattr(self.storage, "dialect", None)
+        return "MySQL" if getattr(dialect, "name", "") in ("mysql", "mariadb") else type(self.storage).__name__
 
     def _nudge(self) -> None:
         background = self._background

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, Final, get_args, get_type_hints
 
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import InvalidInput
 from gnj.queue.runner import DEFAULT_LEASE
-from gnj.queue.values import check_seconds, shown
+from gnj.queue.values import check_int, check_seconds, shown
+from gnj.queue.zones import zone
+from gnj.settings_content import ContentLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +37,15 @@ class Settings:
         env: "production" turns introspection off, as a token does. `GNJ_ENV`.
         limits: The bounds of a request. Without them, each of its fields has a variable: `GNJ_LIMIT_MAX_BODY` for
             `max_body`, and so on.
+        files: Where content jobs keep files: a directory, or `s3://bucket/prefix`. `GNJ_FILES`.
+        files_endpoint: The URL of an S3-compatible server, where it is not Amazon's. `GNJ_FILES_ENDPOINT`.
+        public_url: What the application's address is for clients, as `https://jobs.example/queue`: begins the URLs that files are
+            sent to and fetched from; none: as each request was addressed. `GNJ_PUBLIC_URL`.
+        content_workers: Tasks of content jobs that are worked here at once while the application serves; 0: none is.
+            `GNJ_CONTENT_WORKERS`.
+        time_zone: In which the cron expressions of content jobs are read, by its name in the IANA database. `GNJ_TIME_ZONE`.
+        content_limits: The bounds of content jobs. Without them, each of its fields has a variable: `GNJ_CONTENT_MEMBER`
+            for `member`, and so on.
     """
 
     database: str = "sqlite:///gnj.db"
@@ -49,6 +60,12 @@ class Settings:
     fetch_allow: Sequence[str] = ()
     env: str = "development"
     limits: Limits = field(default_factory=Limits)
+    files: str = "gnj-files"
+    files_endpoint: str | None = None
+    public_url: str | None = None
+    content_workers: int = 2
+    time_zone: str = "UTC"
+    content_limits: ContentLimits = field(default_factory=ContentLimits)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -61,9 +78,15 @@ class Settings:
             raise InvalidInput(f"there is no setting {', '.join(unknown)}; there are: {', '.join(known)}")
         values = {name: value for name, value in keywords.items() if value is not None}
         if "limits" not in values:
-            values["limits"] = _limits(environment)
+            values["limits"] = Limits(**_bounds(Limits, "GNJ_LIMIT_", environment))
         elif not isinstance(values["limits"], Limits):
             raise InvalidInput(f"limits must be gnj.Limits(…), not {shown(values['limits'])}")
+        if "content_limits" not in values:
+            values["content_limits"] = ContentLimits(**_bounds(ContentLimits, "GNJ_CONTENT_", environment))
+        elif not isinstance(values["content_limits"], ContentLimits):
+            raise InvalidInput(
+                f"content_limits must be gnj.settings_content.ContentLimits(…), not {shown(values['content_limits'])}"
+            )
         for each in fields(cls):
             variable = f"GNJ_{each.name.upper()}"
             text = environment.get(variable)
@@ -75,7 +98,7 @@ class Settings:
 
 def _check(values: dict[str, Any]) -> None:
     """Refuses what would be found out later, far from where it was given; what others check as they take it is left to them."""
-    for name in ("token", "prefix", "schema", "env"):
+    for name in ("token", "prefix", "schema", "env", "files", "files_endpoint", "public_url"):
         if not isinstance(values.get(name, ""), str):
             # without the value, which may be a secret
             raise InvalidInput(f"{name} must be a string, not a value of the type {type(values[name]).__name__}")
@@ -89,15 +112,26 @@ def _check(values: dict[str, Any]) -> None:
             raise InvalidInput(f"{name} must be a list of strings, not {shown(given)}")
     if "retention" in values:
         values["retention"] = check_seconds(values["retention"], "retention")
+    if not values.get("files", "x"):
+        raise InvalidInput("files must not be empty")
+    if "content_workers" in values:
+        check_int(values["content_workers"], "content_workers", low=0, high=_MOST_WORKERS)
+    if "time_zone" in values:
+        zone(values["time_zone"], "time_zone")
+    if "public_url" in values:
+        if not values["public_url"].startswith(("http://", "https://")):
+            raise InvalidInput(f"public_url must begin with http:// or https://, not {shown(values['public_url'])}")
+        values["public_url"] = values["public_url"].rstrip("/")
 
 
-def _limits(environment: Mapping[str, str]) -> Limits:
-    known = get_type_hints(Limits)
-    given = {name: variable for name in known if environment.get(variable := f"GNJ_LIMIT_{name.upper()}")}
-    values = {name: _read(environment[variable], known[name], variable) for name, variable in given.items()}
-    return Limits(**values)
+def _bounds(kind: type[Limits | ContentLimits], prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
+    """What the environment says of the fields of `kind`."""
+    known = get_type_hints(kind)
+    given = {name: variable for name in known if environment.get(variable := prefix + name.upper())}
+    return {name: _read(environment[variable], known[name], variable) for name, variable in given.items()}
 
 
+_MOST_WORKERS: Final = 64
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 

@@ -32,6 +32,7 @@ from starlette.websockets import WebSocket as HostSocket
 from gnj.access import RunAsync
 from gnj.api import asgi, http
 from gnj.api.hooks import context_of
+from gnj.api.receiving import WRITERS, receive_asgi
 from gnj.api.threads import NoThread, Threads
 
 __all__ = ["asgi_app", "mount"]
@@ -124,8 +125,11 @@ class _Endpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body = await asgi.read(self._carrier.limits, scope, receive)
-            response = await self._carrier.answer(self._methods, scope, body)
+            if scope["method"] in self._methods.receivers:
+                response = await self._carrier.take(self._methods, scope, receive)
+            else:
+                body = await asgi.read(self._carrier.limits, scope, receive)
+                response = await self._carrier.answer(self._methods, scope, body)
         except http.Refused as refused:
             response = refused.response(_CLOSE, refuse=self._methods.refuse)
         except asgi.Gone:
@@ -172,7 +176,7 @@ class _Loop:
     def __init__(self, threads: int) -> None:
         self.loop = asyncio.get_running_loop()
         self.bell = asgi.Bell()
-        self.threads = Threads(threads, self.bell)
+        self.threads, self.writers = Threads(threads, self.bell), Threads(WRITERS, self.bell)
         self.run_async: RunAsync = functools.partial(anyio.from_thread.run, token=anyio.lowlevel.current_token())
         """Leads back to this loop, from any thread."""
 
@@ -198,6 +202,12 @@ class _Carrier:
             return await here.threads.run(work, self.limits.waiting_seconds, http.discard)
         except NoThread:
             return http.busy(methods.refuse)
+
+    async def take(self, methods: http.Methods, scope: Scope, receive: Receive) -> http.Response:
+        """The same for a body that is taken as it comes."""
+        here, begin = self.here(), functools.partial(self.begin, methods.refuse)
+        request = _request(scope, HostRequest(scope), b"", here.run_async)
+        return await receive_asgi(scope, receive, request, methods, begin, here.threads, here.writers, self.limits)
 
     def _answer(self, methods: http.Methods, request: http.Request) -> http.Answer:
         return self.begin(methods.refuse) or http.begin(methods, request)
@@ -280,6 +290,7 @@ def _request(scope: Scope, raw: HTTPConnection, body: bytes, run_async: RunAsync
         headers=headers,
         body=body,
         client_host=client[0] if client else None,
+        scheme=scope.get("scheme", "http"),
         transport="http" if scope["type"] == "http" else "ws",
         later=True,
         raw=raw,

@@ -16,6 +16,7 @@ from gnj import Schedule
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RUN = {
+    "content_tour.py",
     "custom_mutations.py",
     "embed_starlette.py",
     "embed_flask.py",
@@ -224,6 +225,47 @@ def test_rest_client(environment, tmp_path):
         assert last == "2 jobs have ended so far"
         refused = run("a", token="wrong")
         assert (refused.returncode, refused.stdout, refused.stderr) == (1, "", "rest_client: 401: Unauthorized\n")
+
+
+def test_content_tour(environment, tmp_path):
+    pytest.importorskip("typer")
+    from tests.serving import Server
+
+    with Server(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path) as server:
+        command = [sys.executable, str(EXAMPLES / "content_tour.py"), server.url.removesuffix("/graphql"), "acme"]
+
+        def run(*more):
+            ran = subprocess.run(
+                [*command, *more],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            return ran.returncode, ran.stdout.splitlines(), ran.stderr
+
+        code, lines, errors = run()
+        assert (code, errors) == (0, "")
+        assert [line for line in lines if "%" not in line] == [
+            "INFORMATION: 3 entries were imported, 0 refused",
+            "the site blog has 3 entries",
+            "INFORMATION: 3 entries were exported",
+            "export.jsonl has 3 lines",
+        ]
+        assert "PROCESS_ENTRIES 100 %, REINDEX_ENTRIES 100 %, REINDEX_URLS 100 %, REINDEX_TAGS 100 %" in lines
+        # what was exported can be imported: it is all there already
+        code, lines, errors = run("export.jsonl")
+        assert (code, errors, lines[-1]) == (0, "", "export.jsonl has 3 lines")
+        (tmp_path / "bad.json").write_text('[{"id": "article-1"}, {"id"')
+        code, lines, errors = run("bad.json")
+        assert (code, errors) == (1, "content_tour: the job 5 has ended as FAILED\n")
+        assert [line for line in lines if "%" not in line] == [
+            "ERROR: entry 1: system.siteId is missing",
+            "INFORMATION: 0 entries were imported, 1 refused",
+            "ERROR: the file breaks off at value 2: the file ends before it does",
+        ]
 
 
 def test_what_the_rest_client_does_when_things_go_wrong(monkeypatch, tmp_path):

@@ -25,6 +25,7 @@ LONGEST_ADAPTER = 300
 HEAVY = {
     "alembic",
     "ariadne",
+    "boto3",
     "croniter",
     "flask",
     "graphql",
@@ -87,7 +88,9 @@ ROOMS = {
     "gnj.joining": room("gnj.queue", in_types="sqlalchemy", composes=True),
     "gnj.serving": room("gnj.operations gnj.queue gnj.settings", in_types="graphql ariadne", composes=True),
     # What runs beside the faces.
-    "gnj.background": room("gnj.push gnj.queue gnj.settings gnj.worker"),
+    "gnj.background": room("gnj.background_content gnj.content gnj.push gnj.queue gnj.settings gnj.worker"),
+    # The handlers of content jobs know no worker: whoever has one gives them what it runs.
+    "gnj.background_content": room("gnj.content gnj.queue gnj.worker"),
     # A push shows a job as the queue contract does.
     "gnj.push": room("gnj.api.queues.jobjson gnj.fetch gnj.queue gnj.worker"),
     # It knows no jobs: what is called, and where that may lead, is all it is told.
@@ -101,17 +104,20 @@ ROOMS = {
     "gnj.transaction": room("gnj.access gnj.queue", in_types="sqlalchemy"),
     "gnj.operations": room("gnj.access gnj.queue gnj.transaction"),
     "gnj.recurring": room("gnj.queue gnj.worker"),
-    "gnj.settings": room("gnj.graphql.limits gnj.queue"),
+    "gnj.settings": room("gnj.graphql.limits gnj.queue gnj.settings_content"),
+    "gnj.settings_content": room("gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),
     # The memory storage must work where no SQL library does.
     "gnj.storage.memory": room("gnj.queue gnj.storage.memory_pruning", never="gnj.storage.sql"),
     "gnj.storage.memory_pruning": room("gnj.queue", never="gnj.storage.sql"),
     "gnj.storage.sql": room("gnj.queue gnj.storage", uses="sqlalchemy alembic psycopg pymysql greenlet"),
+    # It shares the storage's transactions.
+    "gnj.storage.sql.content": room("gnj.content gnj.queue gnj.storage", uses="sqlalchemy psycopg"),
     # A remote worker speaks to its queue as any client does.
     "gnj.worker": room("gnj.queue gnj.client", when_called="httpx"),
     "gnj.client": room("gnj.queue", when_called="httpx"),
-    "gnj.testing": room("gnj.queue gnj.testing.adapters gnj.worker", uses="pytest hypothesis"),
+    "gnj.testing": room("gnj.content gnj.queue gnj.testing.adapters gnj.worker", uses="pytest hypothesis"),
     # What is carried to a GNJ, and what a GNJ answers.
     "gnj.testing.adapters": room("gnj gnj.access gnj.api gnj.graphql.limits gnj.queue gnj.testing", uses="pytest"),
     "gnj.graphql": room(
@@ -121,7 +127,7 @@ ROOMS = {
     "gnj.api": room(
         "gnj.access gnj.fetch gnj.queue gnj.graphql gnj.operations gnj.content gnj.transform", uses="ariadne graphql"
     ),
-    "gnj.content": room("gnj.queue"),
+    "gnj.content": room("gnj.queue gnj.settings_content", when_called="boto3 botocore"),
     "gnj.transform": room("gnj.queue"),
     "gnj_starlette": room("gnj gnj.access gnj.api", uses="starlette anyio"),
     "gnj_flask": room("gnj gnj.access gnj.api", uses="flask werkzeug"),

@@ -15,6 +15,8 @@ VARIABLE = "GNJ_RELIABILITY_SKEW"
 """The environment variable with the seconds by which a server's clock is wrong."""
 _ALL = ("gnj_starlette", "gnj.api.jobs", "gnj.api.graphql_http", "gnj.storage.sql", "gnj.worker", "gnj.cli.serve")
 """What imports all of gnj that asks for dt."""
+_RECORDS = ("gnj.queue.records", "gnj.queue.model", "gnj.queue.model_content")
+"""What reads its own annotations, in which a date is a type, not somebody to ask."""
 _time, _time_ns = time.time, time.time_ns
 _datetime = dt.datetime
 
@@ -46,8 +48,7 @@ def apply(seconds: float) -> None:
     time.time = lambda: _time() + seconds
     time.time_ns = lambda: _time_ns() + round(seconds * 1e9)
     for name, module in list(sys.modules.items()):
-        # the model reads its own annotations, in which a date is a type, not somebody to ask
-        if name.partition(".")[0] in ("gnj", "gnj_starlette") and name != "gnj.queue.model":
+        if name.partition(".")[0] in ("gnj", "gnj_starlette") and name not in _RECORDS:
             for attribute, value in list(vars(module).items()):
                 if value is _datetime:
                     setattr(module, attribute, Shifted)

@@ -44,6 +44,9 @@ def context_of(request: Request) -> RequestContext:
         headers=request.headers,
         cookies=request.cookies if "cookie" in request.headers else {},
         query=request.query,
+        path=request.path,
+        path_params=request.path_params,
+        scheme=_HTTP.get(request.scheme, request.scheme),
         client_host=request.client_host,
         transport=request.transport,
         raw=request.raw,
@@ -54,7 +57,7 @@ def context_of(request: Request) -> RequestContext:
 class Guard:
     """Decides who calls and what they may.
 
-    - `token`: whoever sends it (`Authorization: Bearer …`) is the principal "token", who may do everything
+    - `token`: whoever sends it (`Authorization: Bearer …`) is the principal "token", who may do everything, everywhere
     - `tokens`: whoever sends a stored one is the principal "token:" and its name, in its tenant, who may do what its scopes
       say; one that begins as they do and is none is refused unless the hook knows better
     - `authenticate`: the host's hook, asked about everybody else
@@ -203,8 +206,9 @@ class Guard:
         return principal
 
 
-_LOCAL = Principal("local")
-_TOKEN = Principal("token")
+_LOCAL = Principal("local", everywhere=True)
+_TOKEN = Principal("token", everywhere=True)
+_HTTP = {"ws": "http", "wss": "https"}
 _LOCAL_HOST = re.compile(r"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 _PROXIED = ("forwarded", "via", "x-forwarded-", "x-real-ip")
 

@@ -49,6 +49,8 @@ class Request:
     body: bytes = b""
     client_host: str | None = None
     """The address of the peer; None if the server does not know it (a Unix socket)."""
+    scheme: str = "http"
+    """`http` or `https` (of a handshake: `ws` or `wss`), as the server sees it."""
     transport: str = "http"
     """`http` here; other transports make contexts, not requests (see `gnj.api.hooks.RequestContext`)."""
     later: bool = False
@@ -188,6 +190,30 @@ Endpoint: TypeAlias = Callable[[Request], Answer]
 """Answers requests of one route, in a worker thread; what it raises is masked by `begin`."""
 
 
+class Sink(Protocol):
+    """Takes a request body as it comes. Its methods may block and are called in worker threads, one after the other; either
+    `finish` or `abort` is the last. What they raise is masked like what an endpoint raises.
+    """
+
+    @property
+    def size(self) -> int | None:
+        """Bytes that the body must have; None: any number. Whoever pumps refuses another length, before and while it reads."""
+
+    def write(self, chunk: bytes) -> None:
+        """Takes the next bytes."""
+
+    def finish(self) -> Response:
+        """The body is complete; the answer."""
+
+    def abort(self) -> None:
+        """It will not be: nothing of it is kept. Idempotent, raises nothing."""
+
+
+Receive: TypeAlias = Callable[[Request], "Sink | Response"]
+"""Takes a request whose body is still to come (`Request.body` is empty); gives where that goes, or the answer that refuses it.
+In a worker thread."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
     """Where an endpoint stands. `path` begins with "/" and may have places: `/queues/{queue}`; a place takes one segment, one
@@ -209,6 +235,9 @@ class Route:
     first."""
     gives_way: bool = False
     """Whether it is left out at the root of a host's own application, where the host has something of its own."""
+    receive: Receive | None = None
+    """Takes the bodies of requests in the endpoint's place, chunk by chunk and whatever their size (`gnj.api.receiving`); for
+    methods that have a body."""
 
 
 class Served(Protocol):
@@ -316,6 +345,8 @@ class Methods(dict[str, Endpoint]):
     def __init__(self, refuse: Refuse = as_errors) -> None:
         super().__init__()
         self.refuse = refuse
+        self.receivers: dict[str, Receive] = {}
+        """What takes the bodies of requests, by method, where these are not read whole for the endpoint."""
 
 
 def endpoints(routes: Sequence[Route]) -> dict[str, Methods]:
@@ -327,6 +358,8 @@ def endpoints(routes: Sequence[Route]) -> dict[str, Methods]:
             if method in methods:
                 raise ValueError(f"two routes for {method} {route.path}")
             methods[method] = route.endpoint
+            if route.receive is not None:
+                methods.receivers[method] = route.receive
     return result
 
 

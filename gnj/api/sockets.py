@@ -35,7 +35,7 @@ from gnj.api.transport_ws import (
 )
 from gnj.graphql.engine import Outcome
 from gnj.graphql.errors import ErrorBody, Stage, known, masked, refused, report
-from gnj.queue.errors import Forbidden, GnjError, Unauthenticated
+from gnj.queue.errors import Forbidden, GnjError, NotFound, Unauthenticated
 
 Clock: TypeAlias = Callable[[], float]
 
@@ -238,7 +238,7 @@ class WebSocket:
         seen = replace(self._seen, connection_params=params, headers=_with_authorization(self._seen.headers, params))
         try:
             principal = self._streams.guard.authenticate(seen)
-        except (Unauthenticated, Forbidden):
+        except (Unauthenticated, Forbidden, NotFound):  # NotFound: of an organisation that is not the caller's
             self.end(4403, "Forbidden")
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody is let in

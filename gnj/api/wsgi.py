@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from http.client import responses
 from typing import Any, Final, TypeAlias
 
-from gnj.api import http
+from gnj.api import http, receiving
 from gnj.graphql.errors import refused
 
 logger = logging.getLogger("gnj.wsgi")
@@ -97,18 +97,30 @@ class Carrier:
             environ: The WSGI environment. The body is put back into it once it is read, for hooks and the host.
             places: What stood in the places of the path.
             raw: The framework's own request.
-            max_body: A smaller bound of the body than that of the limits, if the host has one.
+            max_body: A smaller bound of the body than that of the limits, if the host has one; not of those that are
+                taken as they come (`Route.receive`), which have a bound of their own.
             stream: Where the body is read from instead of `wsgi.input`, if the framework has begun to read it.
             already: Gives what the framework has read of the body, asked if `stream` has nothing left.
         """
+        taken = environ["REQUEST_METHOD"] in methods.receivers
         try:
-            body = self._read(environ, max_body, stream, already)
+            self._check_head(environ)
+            body = b"" if taken else self._read(environ, max_body, stream, already)
         except http.Refused as error:
             return self.sendable(error.response(refuse=methods.refuse), environ)
         try:
             self._start()
         except Exception as error:  # noqa: BLE001 - whatever it is, this request has no other answer
             return self.sendable(http.failure(error, "start", methods.refuse), environ)
+        if taken:
+            request, source = _request(environ, b"", places, raw), environ["wsgi.input"] if stream is None else stream
+            if not self._reserve():
+                return self.sendable(_too_many(methods.refuse), environ, methods.refuse)
+            try:
+                response = receiving.receive_wsgi(environ, request, methods, self._jobs.limits, source, already)
+            finally:
+                self._release()
+            return self.sendable(response, environ, methods.refuse)
         return self.sendable(http.answer(methods, _request(environ, body, places, raw)), environ, methods.refuse)
 
     def sendable(self, response: http.Response, environ: Environ, refuse: http.Refuse = http.as_errors) -> Answer:
@@ -117,24 +129,26 @@ class Carrier:
         stream = response.stream
         if stream is not None and not head and not self._reserve():
             stream.close()
-            message = "This server sends as many streams as it has threads for; try again later."
-            told = refused(message, "TOO_MANY_STREAMS")
-            response = refuse(told, 503, [("retry-after", str(http.RETRY_AFTER))])
-            stream = None
+            response, stream = _too_many(refuse), None
         headers = list(response.headers)
         if stream is not None:
             if head:
                 stream.close()
                 return Answer(response.status, headers, [])
-            return Answer(response.status, headers, _Pieces(stream, _peer(environ), self._release))
+            try:
+                return Answer(response.status, headers, _Pieces(stream, _peer(environ), self._release))
+            except ConnectionAbortedError:  # nothing was sent yet
+                return self.sendable(http.busy(refuse), environ)
         headers += response.length
         return Answer(response.status, headers, [] if head else [response.body])
+
+    def _check_head(self, environ: Environ) -> None:
+        headers = sum(len(name) + len(value) for name, value in _headers(environ))
+        http.check_head(self._jobs.limits, headers, _url_length(environ))
 
     def _read(self, environ: Environ, max_body: int | None, stream: Any, already: Callable[[], bytes]) -> bytes:
         """The body. Raises `http.Refused`."""
         limits = self._jobs.limits
-        headers = sum(len(name) + len(value) for name, value in _headers(environ))
-        http.check_head(limits, headers, _url_length(environ))
         most = limits.max_body if max_body is None else min(limits.max_body, max_body)
         terminated = bool(environ.get("wsgi.input_terminated"))
         declared = _declared(environ)
@@ -170,6 +184,7 @@ class Carrier:
         logger.info("Started by the first request of process %d; its end closes it", os.getpid())
 
     def _reserve(self) -> bool:
+        """Counts a request that may keep its thread for long; False if there are too many."""
         with self._lock:
             if self._streams >= self._jobs.limits.wsgi_streams:
                 return False
@@ -192,7 +207,11 @@ class _Pieces(Iterator[bytes]):
         self._closed = False
         self._begun = False
         self._ready = threading.Event()
-        stream.attach(self._ready.set)
+        try:
+            stream.attach(self._ready.set)
+        except BaseException:
+            self.close()
+            raise
 
     def __next__(self) -> bytes:
         while not self._closed:
@@ -223,6 +242,13 @@ class _Pieces(Iterator[bytes]):
     def __del__(self) -> None:
         # a host's after_request may have put another response in the place of ours, which nobody then closes
         self.close()
+
+
+def _too_many(refuse: http.Refuse) -> http.Response:
+    told = refused(
+        "This server has as many streams and uploads as it has threads for; try again later.", "TOO_MANY_STREAMS"
+    )
+    return refuse(told, 503, [("retry-after", str(http.RETRY_AFTER))])
 
 
 def _close(served: weakref.ref[http.Served]) -> None:
@@ -282,6 +308,7 @@ def _request(environ: Environ, body: bytes, places: Mapping[str, str], raw: Any)
         headers=dict(_headers(environ)),
         body=body,
         client_host=environ.get("REMOTE_ADDR") or None,
+        scheme=environ.get("wsgi.url_scheme", "http"),
         raw=raw,
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gnj.cli import jobs, queues, recurring, tokens
+from gnj.cli import content, jobs, queues, recurring, tokens
 from gnj.cli.demo import demo
 from gnj.cli.doctor import doctor
 from gnj.cli.holds import hold, release
@@ -28,6 +28,7 @@ for command in (demo, serve, worker, migrate, schema, doctor, types, hold, relea
 app.add_typer(jobs.app)
 app.add_typer(queues.app)
 app.add_typer(recurring.app)
+app.add_typer(content.app)
 app.add_typer(tokens.app)
 
 

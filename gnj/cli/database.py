@@ -28,8 +28,11 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     if own is None:
         return GNJ(database, handlers=handlers, **settings)
     hooks: dict[str, Any] = {"authenticate": own.authenticate, "authorize": own.authorize, "hooks": own.hooks}
+    hooks["content"] = own.given_store
     given = {name: value for name, value in settings.items() if value is not None}
     chosen = {each.name: getattr(own.settings, each.name) for each in fields(own.settings) if each.name != "database"}
+    if own.given_files is not None and "files" not in given:
+        given["files"] = own.given_files
     return GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})
 
 

@@ -20,6 +20,17 @@ Database: TypeAlias = Annotated[
         "every user of the machine can read the command line.",
     ),
 ]
+Files: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--files",
+        metavar="DIRECTORY",
+        envvar="GNJ_FILES",
+        show_default="gnj-files, in the working directory",
+        help="Where the files of content jobs are: a directory, or [bold]s3://bucket/prefix[/]. It is made when something is "
+        "uploaded.",
+    ),
+]
 Grace: TypeAlias = Annotated[
     float,
     typer.Option(

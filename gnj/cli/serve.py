@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnj.cli.options import Database, Grace, Log, is_typed
+from gnj.cli.options import Database, Files, Grace, Log, is_typed
 from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def serve(
             "May be repeated, or a list with commas.",
         ),
     ] = None,
+    files: Files = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
 ) -> None:
@@ -118,6 +119,7 @@ def serve(
         token=token,
         retention=retention,
         fetch_allow=hosts or None,
+        files=files,
     )
     _check_hosts(jobs.settings.fetch_allow)
     with ExitStack() as stack:
@@ -199,7 +201,7 @@ def _guard(jobs: GNJ, sockets: list[socket.socket], *, insecure: bool) -> None:
         if not jobs.answers_only_here():
             return
     if insecure:
-        jobs.authenticate = lambda _context: Principal("anonymous")
+        jobs.authenticate = lambda _context: Principal("anonymous", everywhere=True)
     else:
         raise CommandError(
             f"{outside[0]} can be reached from outside this machine, and nothing says who may: make a token with gnj token "
@@ -227,6 +229,8 @@ def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, 
             f"REST below {url}/queues, described at {url}/reference",
             flush=True,
         )
+        if jobs.serves_content:
+            print(f"Content jobs below {url}/v2, files in {jobs.settings.files}", flush=True)
         # What was made until now lives as long as the server does: to go through it takes the collector 50 ms each time, in
         # which nobody is answered.
         gc.collect()

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from gnj.cli.options import Database, Grace, Log, is_typed
+from gnj.cli.options import Database, Files, Grace, Log, is_typed
 from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
 from gnj.queue.errors import GnjError
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 def worker(
     context: typer.Context,
     target: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="MODULE:ATTR",
+            show_default="none, which takes --content",
             help="The handlers: a gnj.GNJ (with its database), or gnj.Handlers. The working directory is searched first.",
         ),
-    ],
+    ] = None,
     database: Database = None,
     url: Annotated[
         str | None,
@@ -70,6 +71,11 @@ def worker(
             help="How often to look for jobs where the database does not tell of new ones (PostgreSQL does).",
         ),
     ] = 1,
+    content: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool,
+        typer.Option("--content", help="Do the tasks of content jobs, besides those of the handlers. Default: off."),
+    ] = False,
+    files: Files = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
 ) -> None:
@@ -83,26 +89,35 @@ def worker(
 
     end_on_signals()
     log_to_stderr(log_level)
-    loaded = load(target)
-    known = sorted(loaded.handlers.types)
-    if not known:
+    if target is None and not content:
+        raise CommandError("name the handlers, MODULE:ATTR, or say --content: there is nothing to run")
+    loaded = load(target) if target is not None else None
+    known = sorted(loaded.handlers.types) if loaded is not None else []
+    if not known and not content:
         raise CommandError(f"{target} has no handlers: there is nothing to run")
     chosen = [name.strip() for text in types or known for name in text.split(",") if name.strip()] if types else known
     if unknown := [name for name in chosen if name not in known]:
         raise CommandError(f"{target} has no handler for {unknown[0]}; it has: {', '.join(known)}")
     if url is not None:
+        if loaded is None or content:
+            raise CommandError(
+                "content jobs are done where their database is: --content goes with --database, not --url"
+            )
         if is_typed(context, "database"):
             raise CommandError("give either --database or --url")
         running = _remote(url, loaded.handlers, chosen, concurrency=concurrency, lease=lease, poll=poll)
         print(f"gnj worker for {', '.join(chosen)}, {concurrency} at once, server {_shown(url)}", flush=True)
         running.run(grace=grace)
         return
-    with open_jobs(database, loaded, typed=is_typed(context, "database")) as jobs:
+    with open_jobs(database, loaded, typed=is_typed(context, "database"), files=files) as jobs:
         refuse_memory(jobs, "a worker of its own would never see a job (gnj serve --workers runs them together)")
         make_ready(jobs)
-        running = jobs.worker(chosen, concurrency=concurrency, lease=lease, poll=poll)
-        where = shown_database(jobs)
-        print(f"gnj worker for {', '.join(chosen)}, {concurrency} at once, database {where}", flush=True)
+        try:
+            running = jobs.worker(chosen, content=content, concurrency=concurrency, lease=lease, poll=poll)
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        where, kinds = shown_database(jobs), [*chosen, *(["content jobs"] if content else [])]
+        print(f"gnj worker for {', '.join(kinds)}, {concurrency} at once, database {where}", flush=True)
         running.run(grace=grace)
 
 

@@ -41,8 +41,8 @@ class Limits:
     """Seconds that a request may wait for a thread while all are busy; longer is answered 503."""
 
     wsgi_streams: int = 16
-    """Streams that each mounted instance sends at once under WSGI, where each takes one of the server's threads for as long
-    as it is open; one more is answered 503."""
+    """Streams that each mounted instance sends at once under WSGI, and parts of uploads that it takes: each has one of the
+    server's threads for as long as it is open; one more is answered 503."""
 
     characters: int = 100 * 1024
     """Characters of a GraphQL document."""

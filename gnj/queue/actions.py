@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from gnj.queue import bulk, deletes, jobs, naming
+from gnj.queue import bulk, deletes, jobs, naming, pipelines
 from gnj.queue.derived import ENDED, STATUSES, compared, in_state
 from gnj.queue.errors import IllegalTransition, InvalidInput, JobNotFound
 from gnj.queue.holds import ALL_TYPES
-from gnj.queue.model import Hold, Job
+from gnj.queue.model import Hold, Job, Pipeline
 from gnj.queue.shared_secret import SharedSecret
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
@@ -235,8 +235,10 @@ def _having(queue: str, tenant: str, state: str, now: datetime) -> Condition:
 
 
 def _locked(unit: Unit, queue: str, id: str, tenant: str) -> Job:
-    """The job under lock; its parents are left alone."""
+    """The job under lock, to be changed by hand; its parents are left alone."""
     job = unit.tx.get(Job, naming.named(unit.tx, queue, id, tenant).id, tenant=tenant, lock=True)
     if job is None or job.type != queue:
         raise JobNotFound
+    if job.pipeline_id is not None:
+        pipelines.check_free(unit.tx.get(Pipeline, job.pipeline_id))
     return job

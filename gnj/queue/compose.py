@@ -35,10 +35,19 @@ def whole_batch(unit: Unit, tenant: str, members: Sequence[Values], *, start: bo
 
 
 def whole_pipeline(
-    unit: Unit, tenant: str, name: str | None, steps: Sequence[Values | Sequence[Values]], *, start: bool
+    unit: Unit,
+    tenant: str,
+    name: str | None,
+    steps: Sequence[Values | Sequence[Values]],
+    *,
+    start: bool,
+    kind: str | None = None,
 ) -> Pipeline:
-    """A pipeline with its steps, each the values of a job or of a batch's jobs, all or nothing; and started, if it is to be."""
-    (pipeline,) = unit.tx.insert(Pipeline, [{"tenant": tenant, "name": name}])
+    """A pipeline with its steps, each the values of a job or of a batch's jobs, all or nothing; and started, if it is to be.
+
+    `kind`: see `Pipeline.kind`.
+    """
+    (pipeline,) = unit.tx.insert(Pipeline, [{"tenant": tenant, "name": name, "kind": kind}])
     for step in steps:
         if isinstance(step, Mapping):
             jobs.create(unit, tenant, [{**step, "pipeline_id": pipeline.id, "status": JobStatus.PLANNED}])
@@ -102,6 +111,7 @@ def update_pipeline(unit: Unit, tenant: str | None, id: int, values: Values) -> 
     pipeline = unit.tx.get(Pipeline, id, tenant=tenant, lock=True)
     if pipeline is None:
         raise NotFound("pipeline not found.")
+    pipelines.check_free(pipeline)
     wish = values.get("status", pipeline.status)
     return _change(unit, pipeline, values, by_hand(PIPELINE_MOVES, PIPELINE_BY_HAND, pipeline.status, wish))
 
@@ -111,6 +121,7 @@ def update_step(unit: Unit, tenant: str | None, id: int, values: Values) -> Step
     before = unit.tx.get(Step, id, tenant=tenant)
     if before is None:
         raise NotFound("pipelineStep not found.")
+    pipelines.check_free(unit.tx.get(Pipeline, before.pipeline_id))
     members = {name: values.get(name, getattr(before, name)) for name in ("job_id", "batch_id")}
     _adopt(unit, before.tenant, values.get("pipeline_id", before.pipeline_id), members)
     step = unit.tx.get(Step, id, tenant=tenant, lock=True)
@@ -146,6 +157,7 @@ def _check_pipeline(parents: pipelines.Parents, tenant: str, table: str, id: int
     if id is not None and (pipeline is None or pipeline.tenant != tenant):
         key = f"{table}_pipelineId_fkey"
         raise InvalidInput(f'insert or update on table "{table}" violates foreign key constraint "{key}"')
+    pipelines.check_free(pipeline)
 
 
 def _adopt(unit: Unit, tenant: str, pipeline_id: int, values: Values) -> None:

@@ -49,7 +49,7 @@ def delete_jobs(unit: Unit, which: Condition, frm: Collection[JobStatus] = UNCLA
 
 
 def _job(unit: Unit, tenant: str | None, id: int) -> Job:
-    job, parents = jobs.locked(unit, tenant, id, missing="Could not find the job with the id [{}]")
+    job, parents = jobs.locked(unit, tenant, id, missing="Could not find the job with the id [{}]", outside=True)
     if job.status in JOB_CLAIMED:
         raise IllegalTransition("the job is being processed: cancel it first, or wait for its end")
     (gone,) = unit.tx.edit(Job, [id], {"deleted_at": NOW})
@@ -76,6 +76,7 @@ def _pipeline(unit: Unit, tenant: str | None, id: int) -> Pipeline:
     pipeline = unit.tx.get(Pipeline, id, tenant=tenant, lock=True)
     if pipeline is None:
         raise NotFound("pipeline not found.")
+    pipelines.check_free(pipeline)
     if pipeline.status is PipelineStatus.PROCESSING:
         raise IllegalTransition("the pipeline is running: cancel its jobs first, or wait for its end")
     # the pipeline's lock keeps others from giving it members: whoever does locks it first
@@ -97,6 +98,7 @@ def _pipeline(unit: Unit, tenant: str | None, id: int) -> Pipeline:
 def _step(unit: Unit, tenant: str | None, id: int) -> Step:
     before = _existing(unit, Step, tenant, id)
     pipeline = unit.tx.get(Pipeline, before.pipeline_id, lock=True)
+    pipelines.check_free(pipeline)
     step = _existing(unit, Step, tenant, id)
     if step.status is StepStatus.PROCESSING:
         raise IllegalTransition("the step is running: cancel its jobs first, or wait for its end")

@@ -21,8 +21,8 @@ logger = logging.getLogger("gnj.feed")
 
 OF_JOBS: Final = ("created", "updated", "deleted")
 """What happens to jobs."""
-TOPICS: Final = (*OF_JOBS, "pinged", "ponged", "monitored", "queue")
-"""What a change can be about: a job, what workers say to each other, or a queue as a whole."""
+TOPICS: Final = (*OF_JOBS, "pinged", "ponged", "monitored", "queue", "content")
+"""What a change can be about: a job, what workers say to each other, a queue as a whole, or a content job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Change:
         tenant: Whose it is; nobody else may be told.
         value: The job as it then was; for `ponged` and `monitored` a list of `{workerId, workerType, workerStatus}`; for
             `pinged` None; for `queue` `{event, queue, …}`, with `paused`, `resumed`, `drained` or `cleaned` as the event, which
-            is of all queues if `queue` is None.
+            is of all queues if `queue` is None; for `content` the id of the content job.
     """
 
     topic: str

@@ -20,7 +20,7 @@ from gnj.queue.errors import (
     JobNotFound,
     LeaseLost,
 )
-from gnj.queue.model import Job, JobAttempt, json_names
+from gnj.queue.model import Job, JobAttempt, Pipeline, json_names
 from gnj.queue.naming import OWN
 from gnj.queue.pipelines import Parents
 from gnj.queue.retry import from_wire
@@ -64,6 +64,7 @@ class Update:
         merge: Lay the progress over the stored one instead of replacing it. Workers of gnj do, who learn of a
             requested cancellation from their heartbeats: the two-call rule is not for them.
         replace: Replace the progress, likewise without the two-call rule.
+        outside: It is a caller's, even with an `attempt`, which every job shows: anybody can name it.
         error: What the history of attempts keeps of a failure, such as a traceback; the output's error unless given.
     """
 
@@ -72,6 +73,7 @@ class Update:
     attempt: int | None = None
     merge: bool = False
     replace: bool = False
+    outside: bool = False
     error: str | None = None
 
 
@@ -109,7 +111,8 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
     changed. The same end told twice by the same claim is a success. What the library makes for itself only its claims change: to
     set its progress back, or to queue it again, would have done again what a client may not do.
     """
-    job, parents = locked(unit, tenant, change.id, change.values, "Could not find the job with the id [{}]")
+    missing = "Could not find the job with the id [{}]"
+    job, parents = locked(unit, tenant, change.id, change.values, missing, outside=change.outside)
     if change.attempt is None and job.type.startswith(OWN) and change.values not in _CANCELS:
         raise InvalidInput(f"a job of the library's own ({job.type}) can be cancelled by hand, and nothing else")
     wish = change.values.get("status", job.status)
@@ -155,9 +158,9 @@ def succeed_together(unit: Unit, ends: Sequence[tuple[Job, Json]]) -> list[Job |
     return done
 
 
-def cancel(unit: Unit, tenant: str | None, id: int) -> Job:
+def cancel(unit: Unit, tenant: str | None, id: int, *, outside: bool = True) -> Job:
     """Cancels a planned or queued job at once and asks the worker of a running one to stop; again is no error."""
-    job, parents = locked(unit, tenant, id)
+    job, parents = locked(unit, tenant, id, outside=outside)
     if job.status is JobStatus.CANCEL_REQUESTED or job.status is JobStatus.CANCELLED:
         return job
     move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, JobStatus.CANCEL_REQUESTED)
@@ -229,7 +232,7 @@ def lose_together(unit: Unit, losses: Sequence[Loss]) -> int:
 
 def recover(unit: Unit, tenant: str | None, id: int) -> Job:
     """Queues a failed, recoverable job again, as it is; reopens its step, batch and pipeline."""
-    job, parents = locked(unit, tenant, id, missing="The job does not exist")
+    job, parents = locked(unit, tenant, id, missing="The job does not exist", outside=True)
     if not job.recoverable:
         raise IllegalTransition("The job must be recoverable")
     if job.status is not JobStatus.FAILED:
@@ -240,7 +243,7 @@ def recover(unit: Unit, tenant: str | None, id: int) -> Job:
 
 def requeue(unit: Unit, tenant: str | None, id: int) -> Job:
     """Queues a failed or cancelled job again, for at least one more try; reopens its step, batch and pipeline."""
-    job, parents = locked(unit, tenant, id)
+    job, parents = locked(unit, tenant, id, outside=True)
     move = JOB_MOVES["requeue"]
     if job.status not in move.to:
         raise IllegalTransition("The job must be failed or cancelled")
@@ -280,7 +283,7 @@ def retry(unit: Unit, tenant: str | None, id: int, *, once: bool = False) -> Job
 
     `once`: refused for one that was retried before.
     """
-    job, parents = locked(unit, tenant, id, missing="The job does not exist.")
+    job, parents = locked(unit, tenant, id, missing="The job does not exist.", outside=True)
     if job.status not in (JobStatus.FAILED, JobStatus.CANCELLED):
         raise IllegalTransition("The job must be failed or cancelled.")
     if once and job.replaced_by is not None:
@@ -319,8 +322,13 @@ def locked(
     id: int,
     values: Mapping[str, Any] | None = None,
     missing: str = "The job does not exist",
+    *,
+    outside: bool = False,
 ) -> tuple[Job, Parents]:
-    """The job under lock, its present and future parents locked before it."""
+    """The job under lock, its present and future parents locked before it.
+
+    `outside`: for a change that is neither a worker's nor the library's own: refused for jobs of `pipelines.check_free`.
+    """
     before = unit.tx.get(Job, id, tenant=tenant)
     if before is None:
         raise JobNotFound(missing.format(id))
@@ -336,6 +344,8 @@ def locked(
         raise JobNotFound(missing.format(id))
     if (job.batch_id, job.pipeline_id) != (before.batch_id, before.pipeline_id):
         raise Conflict
+    if outside:
+        pipelines.check_free(parents.pipelines.get(job.pipeline_id or 0))
     return job, parents
 
 
@@ -460,6 +470,8 @@ def _check_parents(parents: Parents, tenant: str, values: Mapping[str, Any]) -> 
         if id is not None and (row is None or row.tenant != tenant):
             key = f"job_{name.removesuffix('_id')}Id_fkey"
             raise InvalidInput(f'insert or update on table "job" violates foreign key constraint "{key}"')
+        if isinstance(row, Pipeline):
+            pipelines.check_free(row)
 
 
 def _check_open(parents: Parents, job: Job, edits: Mapping[str, Any]) -> None:

@@ -9,76 +9,66 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 from gnj.queue.making import quick
+from gnj.queue.model_content import ContentJob, ContentLog, Upload
+from gnj.queue.records import HIDDEN, ID, Attribute, Column, Kind, Record
 from gnj.queue.retry import Backoff
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
 from gnj.queue.values import Json
 
+__all__ = [
+    "BELONGS",
+    "DEFAULT_MAX_STALLED",
+    "DEFAULT_PRIORITY",
+    "GO_WITH",
+    "HIDDEN",
+    "ID",
+    "ONE_OF",
+    "RECORDS",
+    "Announcement",
+    "Attribute",
+    "Batch",
+    "Column",
+    "ContentJob",
+    "ContentLog",
+    "Grant",
+    "Hold",
+    "Hook",
+    "Job",
+    "JobAttempt",
+    "JobLog",
+    "Kind",
+    "Listener",
+    "Monitoring",
+    "NewJob",
+    "Permit",
+    "Pipeline",
+    "PushWorker",
+    "QueueLimit",
+    "Record",
+    "RecordT",
+    "RecordType",
+    "Schedule",
+    "Secret",
+    "Step",
+    "Tick",
+    "Token",
+    "Upload",
+    "attributes",
+    "by_wire",
+    "json_names",
+    "wire_table",
+]
+
 DEFAULT_PRIORITY = 4
 DEFAULT_MAX_STALLED = 5
-
-
-class Kind(Enum):
-    """What values an attribute takes."""
-
-    INT = "int"
-    """A 32-bit integer."""
-    ID = "id"
-    """A 64-bit integer that names a row."""
-    TEXT = "text"
-    BOOL = "bool"
-    FLOAT = "float"
-    JSON = "json"
-    TIME = "time"
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """Where an attribute's names or kind differ from what its annotation says."""
-
-    column: str | None = None
-    wire: str | None = None
-    """The name in GraphQL; "" for an attribute the faces never show."""
-    kind: Kind | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Attribute:
-    """One attribute of a record, under its three names."""
-
-    name: str
-    column: str
-    wire: str | None
-    """None: internal, never shown nor filtered on by a face."""
-    kind: Kind
-    nullable: bool
-    enum: type[Enum] | None = None
-
-
-HIDDEN = Column(wire="")
-_ID = Column(kind=Kind.ID)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Record:
-    """What every row has."""
-
-    id: Annotated[int, _ID]
-    tenant: Annotated[str, HIDDEN] = ""
-    created_at: datetime
-    updated_at: datetime
-    deleted_at: datetime | None = None
-
-    def evolve(self, **changes: Any) -> Self:
-        """A copy with other values."""
-        return replace(self, **changes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +115,8 @@ class Job(Record):
     worker_id: str | None = None
     worker_type: str | None = None
     retry_of: Annotated[int | None, Column("retry_of_job_id", kind=Kind.ID)] = None
-    batch_id: Annotated[int | None, _ID] = None
-    pipeline_id: Annotated[int | None, _ID] = None
+    batch_id: Annotated[int | None, ID] = None
+    pipeline_id: Annotated[int | None, ID] = None
     recoverable: Annotated[bool, Column("is_recoverable")] = False
     high_frequency: Annotated[bool, Column("is_high_frequency")] = False
     cancel_seen: Annotated[bool, Column("is_update_already_called_while_cancel_requested")] = False
@@ -150,7 +140,7 @@ class Job(Record):
 class JobAttempt(Record):
     """One try that did not end well."""
 
-    job_id: Annotated[int, _ID]
+    job_id: Annotated[int, ID]
     attempt: int
     outcome: Annotated[str, HIDDEN]
     """"failed" (the handler's error) or "lost" (the lease ran out)."""
@@ -165,7 +155,7 @@ class Batch(Record):
     """Jobs that belong together: done when all are successful, failed as soon as one is not."""
 
     status: BatchStatus | None = None
-    pipeline_id: Annotated[int | None, _ID] = None
+    pipeline_id: Annotated[int | None, ID] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,15 +165,17 @@ class Pipeline(Record):
     status: PipelineStatus = PipelineStatus.PLANNED
     name: str | None = None
     metadata: str | None = None
+    kind: Annotated[str | None, HIDDEN] = None
+    """What of gnj's own follows it (`gnj.queue.model_content`); None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step(Record):
     """One step of a pipeline: a job or a batch."""
 
-    pipeline_id: Annotated[int, _ID]
-    job_id: Annotated[int | None, _ID] = None
-    batch_id: Annotated[int | None, _ID] = None
+    pipeline_id: Annotated[int, ID]
+    job_id: Annotated[int | None, ID] = None
+    batch_id: Annotated[int | None, ID] = None
     index: int = 0
     status: StepStatus = StepStatus.PLANNED
 
@@ -211,41 +203,41 @@ class QueueLimit(Record):
     """
 
     type: str
-    rate_max: Annotated[int | None, _ID] = None
+    rate_max: Annotated[int | None, ID] = None
     """Starts in any `rate_ms` milliseconds; both are null or none is, here as below."""
-    rate_ms: Annotated[int | None, _ID] = None
-    concurrency: Annotated[int | None, _ID] = None
+    rate_ms: Annotated[int | None, ID] = None
+    concurrency: Annotated[int | None, ID] = None
     """Jobs that run at once."""
-    key_rate_max: Annotated[int | None, _ID] = None
+    key_rate_max: Annotated[int | None, ID] = None
     """The same for the jobs of each limit key."""
-    key_rate_ms: Annotated[int | None, _ID] = None
-    key_concurrency: Annotated[int | None, _ID] = None
-    worker_max: Annotated[int | None, _ID] = None
+    key_rate_ms: Annotated[int | None, ID] = None
+    key_concurrency: Annotated[int | None, ID] = None
+    worker_max: Annotated[int | None, ID] = None
     """The rate that the push worker of the type asked for: of the two both hold."""
-    worker_ms: Annotated[int | None, _ID] = None
+    worker_ms: Annotated[int | None, ID] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Permit(Record):
     """A claim that a limit let through: it counts for as long as that claim holds the job."""
 
-    limit_id: Annotated[int, _ID]
+    limit_id: Annotated[int, ID]
     key: str = ""
     """The limit key of the job; "" where it has none."""
-    job_id: Annotated[int, _ID]
-    attempt: Annotated[int, _ID]
+    job_id: Annotated[int, ID]
+    attempt: Annotated[int, ID]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant(Record):
     """How many claims a limit let through in one of the short periods its rate is counted by."""
 
-    limit_id: Annotated[int, _ID]
+    limit_id: Annotated[int, ID]
     key: str = ""
     """What is counted; see `gnj.queue.counting`."""
-    period: Annotated[int, _ID]
+    period: Annotated[int, ID]
     """Its end, in milliseconds since 1970."""
-    count: Annotated[int, _ID]
+    count: Annotated[int, ID]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,14 +249,14 @@ class PushWorker(Record):
     method: str
     headers: Annotated[Json, HIDDEN] = None
     """What is sent with each call, by names."""
-    timeout_ms: Annotated[int, _ID]
+    timeout_ms: Annotated[int, ID]
     options: Json = None
     """As they were registered: concurrency, limiter and so on."""
     secret: Annotated[str, HIDDEN] = field(repr=False)
     """What calls are signed with."""
-    version: Annotated[int, _ID] = 1
+    version: Annotated[int, ID] = 1
     """Grows with every registration."""
-    failed: Annotated[int, _ID] = 0
+    failed: Annotated[int, ID] = 0
     """Deliveries that failed in a row."""
     disabled_at: datetime | None = None
     """Since when the endpoint is not called any more, because too many did."""
@@ -278,7 +270,7 @@ class PushWorker(Record):
 class JobLog(Record):
     """A line that a worker wrote about a job."""
 
-    job_id: Annotated[int, _ID]
+    job_id: Annotated[int, ID]
     line: str
 
 
@@ -310,7 +302,7 @@ class Schedule(Record):
     """No tick is earlier."""
     ends_at: datetime | None = None
     """No tick is later."""
-    max_runs: Annotated[int | None, _ID] = None
+    max_runs: Annotated[int | None, ID] = None
     """How many jobs its ticks make, at most."""
     since: Annotated[datetime, HIDDEN]
     """Up to when all ticks have been dealt with."""
@@ -318,10 +310,10 @@ class Schedule(Record):
     """When it is to be looked at: its next tick, or a while after one that failed; None: never, as while it is paused."""
     last_at: datetime | None = None
     """The last tick that made a job."""
-    last_job_id: Annotated[int | None, _ID] = None
-    runs: Annotated[int, _ID] = 0
+    last_job_id: Annotated[int | None, ID] = None
+    runs: Annotated[int, ID] = 0
     """Jobs that its ticks have made."""
-    failures: Annotated[int, _ID] = 0
+    failures: Annotated[int, ID] = 0
     """How often in a row its tick has failed."""
     error: str | None = None
     """Why it failed the last time."""
@@ -331,9 +323,9 @@ class Schedule(Record):
 class Tick(Record):
     """What became of one tick of a schedule; there is one at most of the same moment."""
 
-    schedule_id: Annotated[int, _ID]
+    schedule_id: Annotated[int, ID]
     tick_at: datetime
-    job_id: Annotated[int | None, _ID] = None
+    job_id: Annotated[int | None, ID] = None
     """The job that it made; None: the one before had not ended."""
 
 
@@ -410,6 +402,9 @@ RecordType: TypeAlias = (
     | Announcement
     | Listener
     | Token
+    | ContentJob
+    | ContentLog
+    | Upload
 )
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -434,6 +429,9 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "event": Announcement,
         "listener": Listener,
         "token": Token,
+        "content_job": ContentJob,
+        "content_log": ContentLog,
+        "upload": Upload,
     }
 )
 """The records by the name of their table."""
@@ -455,6 +453,7 @@ GO_WITH: Mapping[type[Record], tuple[tuple[type[Record], str], ...]] = MappingPr
         Pipeline: ((Step, "pipeline_id"),),
         Schedule: ((Tick, "schedule_id"),),
         QueueLimit: ((Permit, "limit_id"), (Grant, "limit_id")),
+        ContentJob: ((ContentLog, "content_job_id"),),
     }
 )
 """What is removed for good together with a row: of which record, and the attribute that has the id of the row."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gnj.queue import batches
+from gnj.queue import batches, following
 from gnj.queue.clock import NOW
 from gnj.queue.errors import Conflict, IllegalTransition, NotFound
 from gnj.queue.model import Batch, Job, Pipeline, Step
@@ -55,6 +55,18 @@ def lock(unit: Unit, *, batch_ids: Iterable[int | None], pipeline_ids: Iterable[
         if before is None or before.pipeline_id != batch.pipeline_id:
             raise Conflict
     return Parents(locked_pipelines, locked_batches)
+
+
+def check_free(pipeline: Pipeline | None) -> None:
+    """Raises `IllegalTransition` for a pipeline that something of gnj's own follows: it, its steps and their jobs are what that
+    consists of, and nobody else changes them, adds to them or takes one away, not even once it is over.
+
+    While it is planned, it is being made: nobody else ever sees it so.
+    """
+    if pipeline is not None and pipeline.kind is not None and pipeline.status is not PipelineStatus.PLANNED:
+        raise IllegalTransition(
+            f"the pipeline {pipeline.id} is that of a {pipeline.kind} job: it, its steps and their jobs stay as they are"
+        )
 
 
 def start(unit: Unit, id: int, tenant: str | None) -> Pipeline:
@@ -283,4 +295,6 @@ def _move_steps(unit: Unit, steps: Sequence[Step], name: str) -> None:
 def _move(unit: Unit, pipeline: Pipeline, name: str) -> Pipeline:
     changes: dict[str, Any] = PIPELINE_MOVES[name].changes(pipeline.status)
     (moved,) = unit.tx.move(Pipeline, [pipeline.id], {pipeline.status}, changes)
+    if moved.kind is not None:
+        following.follow(unit, moved)
     return moved

@@ -10,7 +10,8 @@ from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Self, TypeVar, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 
 from gnj.queue.errors import Conflict, GnjError
 from gnj.queue.events import Hooks
@@ -24,12 +25,16 @@ from gnj.queue.unit import Unit
 from gnj.queue.values import check_seconds
 from gnj.queue.wake import Wake
 
+if TYPE_CHECKING:
+    from gnj.queue.schedules import Maker
+
 T = TypeVar("T")
 
 DEFAULT_LEASE = 3600.0
 """Seconds: clients of the original have no heartbeat (section 0, point 7); workers of gnj ask for 30 and renew them."""
 MAX_LEASE = 30 * 86400.0
 _TRIES = 8
+_NO_MAKERS: Final[Mapping[str, Maker]] = MappingProxyType({})
 
 
 @dataclass(slots=True)
@@ -55,10 +60,12 @@ class Runner:
         policies: Mapping[str, Policy] | None = None,
         hooks: Hooks | None = None,
         seed: int | None = None,
+        makers: Mapping[str, Maker] | None = None,
     ) -> None:
         self.storage = storage
         self.lease = check_seconds(lease, "lease", low=0.01, high=MAX_LEASE)
         self.policies = {} if policies is None else policies
+        self.makers = _NO_MAKERS if makers is None else makers
         self.wake = Wake()
         self.hooks = Hooks() if hooks is None else hooks
         self._outbox = Outbox(storage)
@@ -206,7 +213,7 @@ class Runner:
         outbox = self._outbox if self._outbox.wanted(tx, joined=self.joined) else None
         recorder = Recorder(tx) if outbox is not None or self.feed.followed else None
         rows = tx if recorder is None else cast("Rows", recorder)
-        return Unit(rows, self.lease, self._random.random, self.hooks, recorder, outbox)
+        return Unit(rows, self.lease, self._random.random, self.hooks, recorder, outbox, makers=self.makers)
 
     def _tell(self, unit: Unit) -> None:
         if unit.ready:

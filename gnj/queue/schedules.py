@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from dataclasses import fields as dataclass_fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from gnj.queue import cron, fields, jobs, zones
 from gnj.queue.clock import NOW, After
@@ -20,13 +20,14 @@ from gnj.queue.errors import Conflict, Duplicate, IllegalTransition, InvalidInpu
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.inputs import with_type
 from gnj.queue.model import Job, Schedule, Tick, attributes
+from gnj.queue.naming import OWN
 from gnj.queue.options import RESERVED
 from gnj.queue.states import JOB_ENDED
 from gnj.queue.storage import Rows, Select
 from gnj.queue.ticks import Timing
 from gnj.queue.unit import Unit
 from gnj.queue.values import dump_json, same_json, shown
-from gnj.queue.where import Compare, equal
+from gnj.queue.where import And, Compare, Condition, Not, equal
 
 NEWEST: Final = "newest"
 ALL: Final = "all"
@@ -58,20 +59,39 @@ _LONGEST: Final = 500
 _TIMING: Final = frozenset({"cron", "every_ms", "time_zone", "begins_at", "ends_at"})
 
 
+class Maker(Protocol):
+    """Makes what a schedule is for that makes no plain job: of one of gnj's own types (`Unit.makers`)."""
+
+    def make(self, unit: Unit, row: Schedule) -> Job:
+        """Makes it, in the transaction of the tick; its first job, whose id the schedule and the tick keep."""
+
+    def busy(self, tx: Rows, row: Schedule) -> bool:
+        """Whether what was made before has not ended."""
+
+    def skipped(self, unit: Unit, row: Schedule, at: datetime) -> None:
+        """Called, in the transaction of the tick, if nothing is made for the tick at `at` because of that."""
+
+
 def check(values: Mapping[str, Any]) -> None:
     """Raises `InvalidInput` for attribute values of which `declare` makes no schedule."""
     _timing(_checked(values, python_name), _EVER, short=True)
 
 
 def create(
-    unit: Unit, tenant: str, given: Mapping[str, Any], *, spell: Spell = python_name, declared: bool = False
+    unit: Unit,
+    tenant: str,
+    given: Mapping[str, Any],
+    *,
+    spell: Spell = python_name,
+    declared: bool = False,
+    internal: bool = False,
 ) -> Schedule:
     """A schedule from attribute values; if it is `declared` in code, intervals of less than a minute are allowed, from a second
-    on, and any number of schedules.
+    on, and any number of schedules; if it is `internal`, a job type of gnj's own.
 
     Raises `InvalidInput`, and `Duplicate` for a name that another schedule of the tenant has.
     """
-    values = _checked(given, spell)
+    values = _checked(given, spell, internal=internal)
     if "name" not in values:
         raise InvalidInput("notNull Violation: recurringJob.name cannot be null")
     if "job" not in values:
@@ -138,7 +158,10 @@ def run(unit: Unit, tenant: str | None, id: int) -> Job:
     Raises `NotFound`, and `IllegalTransition` while the job before has not ended where they must not overlap.
     """
     row = _locked(unit, tenant, id)
-    if not row.may_overlap and _busy(unit.tx, row):
+    maker = _maker(unit, row)
+    if maker is None and _is_own(row):
+        raise IllegalTransition(f"nothing here makes what {row.name} is for: {type_of(row)}")
+    if _busy(unit, row):
         raise IllegalTransition(f"the job {row.last_job_id} of {row.name} has not ended, and they must not overlap")
     job = _made(unit, row)
     _edited(unit, row, {"last_job_id": job.id})
@@ -164,6 +187,11 @@ def named(tx: Rows, tenant: str, name: str) -> Schedule | None:
     return next(iter(tx.find(Schedule, Select(equal(Schedule, name=name)), tenant=tenant)), None)
 
 
+def type_of(row: Schedule) -> str:
+    """The type of the jobs that a schedule is for; "" where what is stored as these is no JSON."""
+    return str(row.job.get("type", "")) if isinstance(row.job, dict) else ""
+
+
 def is_as(row: Schedule, given: Mapping[str, Any]) -> bool:
     """Whether `declare` would change nothing."""
     return not _differing(row, _checked(given, python_name))
@@ -178,18 +206,29 @@ class Due:
     next_at: datetime
 
 
-def due(tx: Rows, until: datetime, limit: int) -> list[Due]:
-    """The schedules that are to be looked at by then, the longest due first."""
-    late = Compare(attributes(Schedule)["next_at"], (), "lte", until)
+def due(tx: Rows, until: datetime, limit: int, *, own: bool = True) -> list[Due]:
+    """The schedules that are to be looked at by then, the longest due first; unless `own`, without those of gnj's own types: who
+    has no makers for these would look at them again and again, and at no others.
+    """
+    late: Condition = Compare(attributes(Schedule)["next_at"], (), "lte", until)
+    if not own:
+        job, path = attributes(Schedule)["job"], ("type",)
+        named = Not(Compare(job, path, "null", None))  # what is none is no type of gnj's own either
+        late = And((late, Not(And((named, Compare(job, path, "like", f"{OWN}%"))))))
     select = Select(late, order=(("next_at", False),), limit=limit)
     return [Due(*row) for row in tx.columns(Schedule, [f.name for f in dataclass_fields(Due)], select)]
 
 
 def tick(unit: Unit, id: int) -> int:
-    """Deals with the ticks of a schedule that have come; how many jobs it made. Nothing, if somebody else has done so."""
+    """Deals with the ticks of a schedule that have come; how many jobs it made. Nothing, if somebody else has done so, and where
+    there is no maker for one of gnj's own types: that is left to those who have it.
+    """
     row = unit.tx.get(Schedule, id, lock=True)
     now = unit.tx.now()
     if row is None or row.next_at is None or row.next_at > now:
+        return 0
+    maker = _maker(unit, row)
+    if maker is None and _is_own(row):
         return 0
     timing = _timing_of(row)
     owed, since = _owed(row, timing, now)
@@ -201,7 +240,9 @@ def tick(unit: Unit, id: int) -> int:
         told = equal(Tick, schedule_id=row.id, tick_at=moment)
         if unit.tx.exists(Tick, told):  # the clock has gone back
             continue
-        job = None if not row.may_overlap and _busy(unit.tx, row) else _made(unit, row)
+        job = None if _busy(unit, row) else _made(unit, row)
+        if job is None and maker is not None:
+            maker.skipped(unit, row, moment)
         unit.tx.insert(
             Tick,
             [
@@ -279,13 +320,29 @@ def _owed(row: Schedule, timing: Timing, now: datetime) -> tuple[Sequence[dateti
     return (newest,) if noticed else (), newest
 
 
+def _maker(unit: Unit, row: Schedule) -> Maker | None:
+    """What makes something else of a schedule's ticks than a plain job."""
+    return unit.makers.get(type_of(row))
+
+
+def _is_own(row: Schedule) -> bool:
+    return type_of(row).startswith(OWN)
+
+
 def _made(unit: Unit, row: Schedule) -> Job:
+    if (maker := _maker(unit, row)) is not None:
+        return maker.make(unit, row)
     ((job, _),) = jobs.created(unit, row.tenant, [_template(row.job, python_name)])
     return job
 
 
-def _busy(tx: Rows, row: Schedule) -> bool:
-    last = None if row.last_job_id is None else tx.get(Job, row.last_job_id)
+def _busy(unit: Unit, row: Schedule) -> bool:
+    """Whether nothing may be made now: what was made before has not ended, and they must not overlap."""
+    if (maker := _maker(unit, row)) is not None:
+        return maker.busy(unit.tx, row)
+    if row.may_overlap:
+        return False
+    last = None if row.last_job_id is None else unit.tx.get(Job, row.last_job_id)
     return last is not None and last.status not in JOB_ENDED
 
 
@@ -324,17 +381,17 @@ def _check_free(unit: Unit, tenant: str, name: str) -> None:
         raise Duplicate(f"there is a recurring job {shown(name)} already")
 
 
-def _checked(given: Mapping[str, Any], spell: Spell) -> dict[str, Any]:
+def _checked(given: Mapping[str, Any], spell: Spell, *, internal: bool = False) -> dict[str, Any]:
     values = fields.created(Schedule, {name: value for name, value in given.items() if name != "job"}, spell)
     if "job" in given:
-        template = _template(given["job"], spell)
+        template = _template(given["job"], spell, internal=internal)
         if (size := len(dump_json(template).encode())) > LARGEST:
             raise InvalidInput(f"recurringJob.job must be at most {LARGEST:,} bytes of JSON, not {size:,}")
         values["job"] = {str(_ATTRIBUTES[name].wire): value for name, value in template.items()}
     return values
 
 
-def _template(given: object, spell: Spell) -> dict[str, Any]:
+def _template(given: object, spell: Spell, *, internal: bool = False) -> dict[str, Any]:
     """The attributes of a schedule's jobs, given by their names in Python or on the wire, checked. Raises `InvalidInput`."""
     if not isinstance(given, Mapping):
         raise InvalidInput(f"recurringJob.job must be an object that has a type, not {shown(given)}")
@@ -344,7 +401,7 @@ def _template(given: object, spell: Spell) -> dict[str, Any]:
             raise InvalidInput(f"recurringJob.job cannot have {shown(name)}")
         named[_ATTRIBUTES[name].name] = value
     values = with_type(fields.created(Job, named, spell))
-    if values["type"].startswith(RESERVED):
+    if values["type"].startswith(RESERVED) and not internal:
         raise InvalidInput(f"the job type is reserved: {shown(values['type'])}")
     return values
 

@@ -55,15 +55,24 @@ class Scheduling(Runner):
         self._ticking = threading.Lock()
 
     def create_schedule(
-        self, values: Mapping[str, Any], *, tenant: str = "", spell: Spell = python_name, declared: bool = False
+        self,
+        values: Mapping[str, Any],
+        *,
+        tenant: str = "",
+        spell: Spell = python_name,
+        declared: bool = False,
+        internal: bool = False,
     ) -> Schedule:
         """A recurring job from attribute values: `name`, `cron` and `time_zone` or `every_ms`, `job` (a mapping with the `type`, and
         what else its jobs shall have), `missed`, `may_overlap`, `paused`, `begins_at`, `ends_at`, `max_runs`.
 
-        `declared`: as code may, with intervals of less than a minute, and any number. Raises `InvalidInput`, `Duplicate`.
+        `declared`: as code may, with intervals of less than a minute, and any number. `internal`: with a job type of gnj's own.
+        Raises `InvalidInput`, `Duplicate`.
         """
         owner = check_tenant(tenant)
-        return self.run(lambda unit: schedules.create(unit, owner, values, spell=spell, declared=declared))
+        return self.run(
+            lambda unit: schedules.create(unit, owner, values, spell=spell, declared=declared, internal=internal)
+        )
 
     def update_schedule(
         self,
@@ -168,7 +177,7 @@ class Scheduling(Runner):
         self._rings = math.inf
         with self.storage.begin(write=False) as tx:
             now = tx.now()
-            found = schedules.due(tx, now + _AHEAD, _PAGE)
+            found = schedules.due(tx, now + _AHEAD, _PAGE, own=bool(self.makers))
         late = [each for each in found if each.next_at <= now]
         for each in found[len(late) :]:
             self._ring((each.next_at - now).total_seconds())

@@ -29,6 +29,8 @@ from gnj.queue import (
     pipelines,
     schedules,
     summaries,
+    uploads,
+    works,
 )
 from gnj.queue.actions import Acting
 from gnj.queue.adding import Adding
@@ -58,6 +60,7 @@ from gnj.queue.storage import Select, Storage
 from gnj.queue.summaries import TypeSummary
 from gnj.queue.together import Together
 from gnj.queue.unit import Unit
+from gnj.queue.uploads import Uploading
 from gnj.queue.values import (
     Json,
     check_int,
@@ -66,6 +69,7 @@ from gnj.queue.values import (
     check_word,
 )
 from gnj.queue.where import Where, equal
+from gnj.queue.working import Working
 
 logger = logging.getLogger("gnj.queue")
 
@@ -75,7 +79,7 @@ Values = Mapping[str, Any]
 MAX_CLAIM = 1000
 
 
-class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Intake, Ends, Together):
+class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Working, Uploading, Intake, Ends, Together):
     """The rules of gnj over one storage. Safe to share between threads; two in one process do not know each other.
 
     Args:
@@ -84,6 +88,7 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Inta
         policies: What the handlers' registrations say of their types; fills a claimed job's null policy attributes.
         hooks: Who is told what happens to jobs; nobody unless given.
         seed: Makes the jitter of backoffs repeatable, for tests.
+        makers: What makes the jobs of recurring jobs of gnj's own types, by these.
     """
 
     def __init__(self, storage: Storage, **options: Any) -> None:
@@ -294,6 +299,7 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Inta
             id=check_int(id, "job.id"),
             values=fields.updated(Job, values, spell),
             attempt=None if attempt is None else check_int(attempt, "job.attempt", low=0),
+            outside=True,
         )
         return self._end_one(tenant, change)
 
@@ -345,13 +351,18 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Inta
         """Removes for good what was deleted a day ago and, unless `retention` is None, what ended so many seconds ago.
 
         At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete). What
-        limits have counted goes as soon as they were taken away.
+        limits have counted goes as soon as they were taken away. The files of uploads and exports go a little later, by whoever
+        sweeps up after content jobs.
         """
         seconds = None if retention is None else check_seconds(retention, "retention")
 
         def command(unit: Unit) -> int:
             removed = unit.tx.prune(limit, deleted=maintenance.DELETED_FOR, ended=seconds)
-            return removed if seconds is None else removed + schedules.trim(unit.tx, seconds, limit)
+            if seconds is None:
+                return removed
+            told = schedules.trim(unit.tx, seconds, limit)
+            files = uploads.retire(unit.tx, seconds, limit)
+            return removed + told + files + works.trim(unit.tx, seconds, limit)
 
         return self.run(command) + self._prune_counts(limit)
 
@@ -492,9 +503,14 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Inta
         words = check_types(types)
 
         def first(unit: Unit) -> Job | None:
+            last = 0
             while job := jobs.oldest_failed(unit, tenant, words, worker_id, recoverable=recoverable):
-                with suppress(IllegalTransition, JobNotFound):  # somebody else was faster: the next one
+                try:
                     return command(unit, tenant, job.id)
+                except (IllegalTransition, JobNotFound):  # somebody else was faster: the next one
+                    if job.id == last:  # nobody was: it is one that nobody may have done again
+                        raise
+                    last = job.id
             return None
 
         return self.run(first) if words else None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from gnj.queue.events import Event, Hooks
 from gnj.queue.feed import Change
@@ -14,6 +15,9 @@ from gnj.queue.outbox import WANTS, Outbox
 from gnj.queue.recorder import Recorder
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows
+
+if TYPE_CHECKING:
+    from gnj.queue.schedules import Maker
 
 
 @dataclass(slots=True)
@@ -39,6 +43,8 @@ class Unit:
     """What changed, if anybody follows: complete once the unit is closed."""
     ticket: Ticket | None = None
     """The turn of the changes among those of other threads; see `Order`."""
+    makers: Mapping[str, Maker] = field(default_factory=lambda: MappingProxyType({}))
+    """What makes the jobs of schedules, by the job types of these, that do not make a plain job."""
 
     def tell(self, name: str | None, job: Job, previous: JobStatus | None) -> None:
         """Notes that `name` (None: nothing) happened to `job`, whose status was `previous`."""

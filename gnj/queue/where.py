@@ -310,6 +310,11 @@ def _pattern(name: str, op: str, form: Callable[[str], str] | None = None) -> _O
     return build
 
 
+def containing(record: type[Record], name: str, text: str) -> Condition:
+    """That the attribute `name` of the record holds `text`, as it stands, whatever the case of ASCII letters."""
+    return _pattern("search", "ilike", "%{}%".format)(_Subject(attributes(record)[name], ()), text)
+
+
 def _opposite(operator: _Operator) -> _Operator:
     return lambda subject, value: Not(operator(subject, value))
 

@@ -1,6 +1,6 @@
 """What others test their storages and handlers with.
 
-`StorageContract` and `AdapterContract` need pytest and `storage_machine` Hypothesis, which are imported only where these are
+`StorageContract`, `ContentStoreContract` and `AdapterContract` need pytest and `storage_machine` Hypothesis, which are imported only where these are
 asked for.
 """
 
@@ -14,9 +14,19 @@ from gnj.testing.drain import ANY, assert_enqueued, drain
 if TYPE_CHECKING:
     from gnj.testing.adapters import AdapterContract
     from gnj.testing.contract import StorageContract
+    from gnj.testing.contracts.content import ContentStoreContract
     from gnj.testing.machine import storage_machine
 
-__all__ = ["ANY", "AdapterContract", "FakeClock", "StorageContract", "assert_enqueued", "drain", "storage_machine"]
+__all__ = [
+    "ANY",
+    "AdapterContract",
+    "ContentStoreContract",
+    "FakeClock",
+    "StorageContract",
+    "assert_enqueued",
+    "drain",
+    "storage_machine",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -24,6 +34,10 @@ def __getattr__(name: str) -> Any:
         from gnj.testing.contract import StorageContract  # noqa: PLC0415 - it imports pytest
 
         return StorageContract
+    if name == "ContentStoreContract":
+        from gnj.testing.contracts.content import ContentStoreContract  # noqa: PLC0415 - it imports pytest
+
+        return ContentStoreContract
     if name == "AdapterContract":
         import pytest  # noqa: PLC0415 - whoever only drains a queue need not have it
 

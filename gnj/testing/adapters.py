@@ -97,6 +97,34 @@ class Pieces:
         self.closed.set()
 
 
+class Bucket:
+    """A sink for bodies of a certain size, which tells `events` what becomes of it; with "!no" among its bytes it cannot write
+    them, with "late" it cannot finish.
+    """
+
+    def __init__(self, size: int | None, events: list[str]) -> None:
+        self.size = size
+        self._events = events
+        self._data = b""
+
+    def write(self, chunk: bytes) -> None:
+        """See `http.Sink`."""
+        if b"!no" in chunk:
+            raise RuntimeError("at /srv/secret.py")
+        self._data += chunk
+
+    def finish(self) -> http.Response:
+        """See `http.Sink`."""
+        if b"late" in self._data:
+            raise StorageUnavailable
+        self._events.append("finish")
+        return http.json({"bytes": len(self._data), "sum": sum(self._data)})
+
+    def abort(self) -> None:
+        """See `http.Sink`."""
+        self._events.append("abort")
+
+
 class Echo:
     """Something to serve that shows what arrived; `events` tells what happened to it."""
 
@@ -129,6 +157,8 @@ class Echo:
             http.Route(path="/fail", methods=("GET",), endpoint=self.fail, name="fail"),
             http.Route(path="/down", methods=("GET",), endpoint=self.down, name="down"),
             http.Route(path="/stream", methods=("GET", "POST"), endpoint=self.stream, name="stream"),
+            http.Route(path="/take/{size}", methods=("GET",), endpoint=self.echo, name="taken"),
+            http.Route(path="/take/{size}", methods=("PUT",), endpoint=self.echo, name="take", receive=self.receive),
             *self.of_rest(),
             http.Route(path="/long", methods=("PUT",), endpoint=lambda _: http.text("ż" * 100_000, 207), name="long"),
         ]
@@ -145,6 +175,15 @@ class Echo:
         yield http.Route(
             path="/rest/{rest...}", methods=(http.ANY,), endpoint=self.echo, name="rest.tail", refuse=refuse
         )
+
+    def receive(self, request: http.Request) -> http.Sink | http.Response:
+        """Takes a body of the size in the path, of any if that is "any", and of none if it is no number."""
+        size = request.path_params["size"]
+        if not size.isdigit() and size != "any":
+            if size == "fail":
+                raise RuntimeError("at /srv/secret.py")
+            return http.refusal(403, "No.", "FORBIDDEN")
+        return Bucket(None if size == "any" else int(size), self.events)
 
     @staticmethod
     def echo(request: http.Request) -> http.Response:
@@ -294,6 +333,42 @@ class AdapterContract:
             ("referrer-policy", "no-referrer"),
             ("x-content-type-options", "nosniff"),
         )
+
+    @pytest.mark.parametrize("size", [0, 1, 300_000, 2_000_000])
+    def test_a_body_may_be_taken_as_it_comes_whatever_the_limit(self, serve: Serve, size: int) -> None:
+        """By the route of that method; the others of the path get theirs whole."""
+        body = bytes(range(256)) * (size // 256 + 1)
+        echo = Echo(max_body=100)
+        client = serve(echo, "/jobs")
+        for announced in (str(size), "any"):
+            answer = client(Call("PUT", f"/jobs/take/{announced}", body[:size], (("content-length", str(size)),)))
+            assert (answer.status, json.loads(answer.body)) == (200, {"bytes": size, "sum": sum(body[:size])})
+        assert client(Call("GET", "/jobs/take/1")).status == 200
+        assert client(Call("POST", "/jobs/take/1")).status == 405
+        assert [event for event in echo.events if event != "start"] == ["finish", "finish"]
+
+    @pytest.mark.parametrize(
+        "size, body, status, code",
+        [
+            ("9", b"0123456789", 413, "BODY_TOO_LARGE"),
+            ("11", b"0123456789", 400, "BAD_REQUEST"),
+            ("never", b"0123456789", 403, "FORBIDDEN"),
+            ("fail", b"0123456789", 500, "INTERNAL_SERVER_ERROR"),
+            ("10", b"01!no56789", 500, "INTERNAL_SERVER_ERROR"),
+            ("10", b"0123late89", 503, "STORAGE_UNAVAILABLE"),
+        ],
+    )
+    def test_what_takes_a_body_may_refuse_it_and_fail(
+        self, serve: Serve, size: str, body: bytes, status: int, code: str
+    ) -> None:
+        """It is finished or aborted, once, and failures are masked."""
+        echo = Echo()
+        answer = serve(echo, "/jobs")(Call("PUT", f"/jobs/take/{size}", body))
+        assert answer.status == status
+        assert json.loads(answer.body)["errors"][0]["extensions"]["code"] == code
+        assert b"secret" not in answer.body
+        expected = ["abort"] if size.isdigit() and b"late" not in body else []
+        assert [event for event in echo.events if event != "start"] == expected
 
     def test_bodies_are_limited(self, serve: Serve) -> None:
         """To the byte."""

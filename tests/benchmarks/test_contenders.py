@@ -64,11 +64,13 @@ def test_on_sqlite_raw_writes_the_columns_of_gnj(run) -> None:
     assert raw == gnj >= {"attempt", "status", "ended_at", "worker_id"}
 
 
+@pytest.mark.slow
 def test_on_postgresql_raw_writes_the_columns_of_gnj(served) -> None:
     gnj, raw = (works(served, name, config, postgresql_rows) for name, config in SERVED)
     assert raw == gnj >= {"attempt", "status", "ended_at", "worker_id"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name,config", [("gnj", "default"), ("raw", "notify")])
 def test_latency_on_postgresql(served, name, config) -> None:
     one = contender(served, name)

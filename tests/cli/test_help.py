@@ -11,7 +11,7 @@ from gnj import __version__
 from gnj.cli.commands import app
 
 TOP = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-GROUPS = ("jobs", "queues", "recurring", "token")
+GROUPS = ("jobs", "queues", "recurring", "content", "token")
 COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS} | {
     f"{group} {name}": command for group in GROUPS for name, command in TOP[group].commands.items()
 }
@@ -32,6 +32,7 @@ ENVIRONMENT = {
     "retention": "GNJ_RETENTION",
     "workers": "GNJ_WORKERS",
     "fetch_allow": "GNJ_FETCH_ALLOW",
+    "files": "GNJ_FILES",
     "types": "GNJ_TYPES",
     "url": "GNJ_URL",
     "concurrency": "GNJ_CONCURRENCY",
@@ -47,6 +48,7 @@ def test_the_commands_are_these():
     assert list(TOP["jobs"].commands) == ["list", "show", "add", "retry", "recover", "queue", "cancel", "delete"]
     assert list(TOP["queues"].commands) == ["list", "show", "pause", "resume", "drain", "clean", "limits"]
     assert list(TOP["recurring"].commands) == ["list", "add", "show", "pause", "resume", "run", "remove", "next"]
+    assert list(TOP["content"].commands) == ["import", "export", "jobs", "logs", "env"]
     assert list(TOP["token"].commands) == ["create", "list", "revoke"]
 
 
@@ -70,10 +72,16 @@ def test_an_option_says_what_it_does_and_what_happens_without_it(name, option):
 @pytest.mark.parametrize("name, option", [each for each in OPTIONS if each.values[0] != "demo"])
 def test_an_option_can_be_set_in_the_environment(name, option):
     lease = {"serve": "GNJ_LEASE", "worker": "GNJ_WORKER_LEASE"}.get(name)
-    if name in OF_ONE_CALL and option.name != "database":
+    if name in OF_ONE_CALL and option.name not in ("database", "files"):
         expected = None
     else:
-        expected = None if option.name == "insecure" else lease if option.name == "lease" else ENVIRONMENT[option.name]
+        expected = (
+            None
+            if option.name in ("insecure", "content")
+            else lease
+            if option.name == "lease"
+            else ENVIRONMENT[option.name]
+        )
     assert option.envvar == expected
 
 

@@ -64,6 +64,8 @@ def test_it_serves_and_says_where(start, client, home):
     assert line.endswith("/graphql, database sqlite:///gnj.db")
     rest = server.wait_for("REST")
     assert rest == f"REST below {url}/queues, described at {url}/reference"
+    content = server.wait_for("Content")
+    assert content == f"Content jobs below {url}/v2, files in gnj-files"
     assert client.get(f"{url}/queues").json()["queues"] == []
     assert client.get(f"{url}/reference").status_code == 200
     assert client.get(f"{url}/healthz").status_code == 200
@@ -73,7 +75,7 @@ def test_it_serves_and_says_where(start, client, home):
     client.close()
     assert server.signal(signal.SIGTERM) < 5
     assert server.process.returncode == 0
-    assert (server.lines, server.errors) == ([line, rest], [])
+    assert (server.lines, server.errors) == ([line, rest, content], [])
 
 
 def test_a_refusal_leaves_no_database(gnj_here, home):

@@ -30,7 +30,7 @@ def context(host="localhost", client="127.0.0.1", **headers):
     ],
 )
 def test_without_token_and_hook_this_machine_is_served(host, client):
-    assert Guard().authenticate(context(host, client)) == Principal("local")
+    assert Guard().authenticate(context(host, client)) == Principal("local", everywhere=True)
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_no_host_header_is_not_local():
 @pytest.mark.parametrize("value", ["Bearer s3cret", "bearer s3cret", "BEARER  s3cret "])
 def test_the_token_opens(value):
     assert Guard(token="s3cret").authenticate(context("evil.example", "8.8.8.8", authorization=value)) == Principal(
-        "token"
+        "token", everywhere=True
     )
 
 
@@ -222,9 +222,17 @@ def test_without_authorize_all_is_allowed():
 def test_hooks_see_the_request():
     raw = object()
     request = Request(
-        method="GET", path="/", query_string="a=0&a=1", headers={"cookie": "s=1"}, client_host="127.0.0.1", raw=raw
+        method="GET",
+        path="/v2/acme",
+        query_string="a=0&a=1",
+        path_params={"organization": "acme"},
+        headers={"cookie": "s=1"},
+        client_host="127.0.0.1",
+        scheme="wss",
+        raw=raw,
     )
     ctx = context_of(request)
+    assert (ctx.path, ctx.path_params, ctx.scheme) == ("/v2/acme", {"organization": "acme"}, "https")
     assert (ctx.query, ctx.cookies, ctx.client_host, ctx.transport, ctx.raw, ctx.connection_params) == (
         {"a": "1"}, {"s": "1"}, "127.0.0.1", "http", raw, None,
     )  # fmt: skip

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from gnj.queue import listing, schedules
+from gnj.queue import listing, schedules, works
 from gnj.queue.errors import StorageError
-from gnj.queue.model import Batch, Grant, Hold, Job, Pipeline, Tick
+from gnj.queue.model import Batch, ContentJob, ContentLog, Grant, Hold, Job, Pipeline, Tick
+from gnj.queue.model_content import ContentStatus
 from gnj.queue.states import JOB_CLAIMED, JOB_MOVES, JobStatus
 from gnj.queue.storage import Each, Rows, Select, Settlement
 from gnj.queue.where import And, Not, equal
@@ -169,6 +170,28 @@ def starts(tx: Rows) -> None:
     assert len(tx.find(Grant, Select(And((equal(Grant, limit_id=7), groups))))) == 200
 
 
+def newest(tx: Rows) -> None:
+    """The newest content jobs of a tenant that has few, among those that are not deleted."""
+    which = Not(equal(ContentJob, status=ContentStatus.DELETED))
+    assert len(tx.find(ContentJob, Select(which, order=(("id", True),), offset=20, limit=20), tenant="y")) == 20
+
+
+def lines(**which: Any) -> Callable[[Rows], Any]:
+    """The newest lines of one content job's log, of which those of others came after."""
+
+    def call(tx: Rows) -> None:
+        own = equal(ContentLog, content_job_id=7, **which)
+        assert len(tx.find(ContentLog, Select(own, order=(("id", True),), offset=20, limit=20), tenant="x")) == 20
+
+    return call
+
+
+def of_schedules(tx: Rows) -> None:
+    """The newest runs of some schedules."""
+    runs = Select(equal(ContentJob, schedule_id=(1, 2, 3)), order=(("id", True),), limit=1, per="schedule_id")
+    assert len(tx.columns(ContentJob, ["schedule_id", "status"], runs)) == 3
+
+
 UNFINISHED = And((equal(Job, batch_id=1), Not(equal(Job, status=JobStatus.SUCCESSFUL))))
 FAILED = equal(Job, status=JobStatus.FAILED)
 CASES = (
@@ -231,6 +254,31 @@ CASES = (
         write=False,
     ),
     Case("prune", lambda tx: tx.prune(100, deleted=3600, ended=3600), 1_000, ("job_ended",)),
+    Case("the newest content jobs of a tenant", newest, 100, ("content_job_tenant", "content_job_status"), write=False),
+    Case(
+        "how many content jobs of a tenant are not over",
+        lambda tx: tx.count(ContentJob, equal(ContentJob, status=("PENDING", "ACTIVE")), tenant="x"),
+        100,
+        ("content_job_status",),
+        write=False,
+    ),
+    Case(
+        "the content job of a pipeline",
+        lambda tx: tx.find(ContentJob, Select(equal(ContentJob, pipeline_id=7_000), limit=1)),
+        10,
+        ("content_job_pipeline",),
+    ),
+    Case(
+        "the newest run of a schedule",
+        lambda tx: tx.find(ContentJob, Select(equal(ContentJob, schedule_id=3), order=(("id", True),), limit=1)),
+        150,
+        ("content_job_schedule",),
+    ),
+    Case("the newest runs of schedules", of_schedules, 400, ("content_job_schedule",), write=False),
+    Case("content jobs that were over long ago", lambda tx: works.trim(tx, 3_600, 10), 100, ("content_job_finished",)),
+    Case("the newest lines of a log", lines(), 100, ("content_log_job",), write=False),
+    Case("the oldest lines of a log", lambda tx: tx.trim(ContentLog, equal(ContentLog, content_job_id=7), 20), 100),
+    Case("the newest lines of a task", lines(job_id=1), 100, ("content_log_task", "content_log_job"), write=False),
     *(
         Case(f"list of {kind.__name__}", lambda tx, kind=kind: tx.find(kind, Select(limit=50)), 300, write=False)
         for kind in (Job, Batch, Pipeline)
@@ -298,6 +346,16 @@ def fill(storage: SqlStorage) -> None:
         insert("permit", 100, limit_id="7", job_id=f"n - 1 + ({first})", attempt="n % 2 + 1"),
         insert("grant_count", 20_000, limit_id="7", key="'=k' || (n % 2000)", period="n", count="1"),
         insert("pipeline", 3_000, status="CASE WHEN n < 5 THEN 'processing' ELSE 'successful' END"),
+    ]
+    run = {"name": "'n'", "type": "'EXPORT_ENTRIES'"}
+    over = {"status": "'COMPLETED'", "finished_at": f"{now} - (CASE WHEN n > 9900 THEN 90 ELSE 1 END) * {minute}"}
+    line = {"tenant": "'x'", "level": "'ERROR'", "message": "'no'"}
+    statements += [
+        insert("content_job", 100, **run, tenant="'y'", pipeline_id="n", schedule_id="n % 4"),
+        insert("content_job", 10_000, **run, **over, tenant="'x'", pipeline_id="100 + n", schedule_id="4 + n % 100"),
+        insert("content_job", 50, **run, tenant="'x'"),
+        insert("content_log", 100, **line, content_job_id="7", job_id="n % 2"),
+        insert("content_log", 10_000, **line, content_job_id="8 + n % 100", job_id="8 + n % 200"),
     ]
     with storage.engine.begin() as connection:
         for statement in statements:

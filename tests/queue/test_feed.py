@@ -18,12 +18,14 @@ from gnj.queue.ends import Outcome
 from gnj.queue.errors import Conflict, IllegalTransition, InvalidInput
 from gnj.queue.feed import Change, Feed
 from gnj.queue.limits import LimitValues
-from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Schedule, Step
+from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Schedule, Step, Upload
+from gnj.queue.model_content import ContentType
 from gnj.queue.pushing import checked
 from gnj.queue.recorder import Recorder
 from gnj.queue.service import Queue
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
+from gnj.queue.working import INFORMATION, Line
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage
 from gnj.testing.machine import StorageMachine, storage_machine
@@ -85,6 +87,8 @@ def seen(queue):
 
 READS = {"get", "select", "count", "types", "list", "next_ticks", "tick_of", "shared_secret"}
 READS |= {"find_one", "errors_of", "page", "queues", "summary", "settings_of", "figures", "recent", "is_paused"}
+READS |= {"upload", "upload_by_key", "expired_uploads", "content_job", "content_jobs", "content_tasks"}
+READS |= {"content_logs", "content_task", "content_over", "unfinished_content_jobs", "unwanted_files", "is_file_read"}
 READS |= {"limits_of", "is_limited", "registrations", "standing", "logs", "claim_token", "by_claim_token"}
 WAYS = {"run", "within", "inside", "joined", "lease_of", "listening", "transaction", "again", "alone", "unheard"}
 WAYS |= {"look_ahead", "keep_up"}
@@ -118,6 +122,23 @@ REGISTRATION = {"queue": "mail", "endpoint": {"url": "https://x.example", "metho
 
 def registered(queue) -> Any:
     return queue.register(REGISTRATION, tenant="t")
+
+
+def content(queue) -> Any:
+    return queue.create_content_job("t", name="n", type=ContentType.EXPORT_ENTRIES, params={}, by=None)
+
+
+def content_task(queue) -> Any:
+    task = content(queue).task_ids[0]
+    while (claim := queue.acquire(["gnj:content.process_entries"])).id != task:
+        queue.succeed(claim)
+    return claim
+
+
+def upload(queue) -> Any:
+    id = f"u{queue.count(Upload)}"
+    given = {"key": id, "name": "n", "size": 1, "parts": 1, "backend": "", "seconds": 60.0, "by": None}
+    return queue.create_upload("t", upload_id=id, **given)
 
 
 def schedule(queue) -> Any:
@@ -214,6 +235,12 @@ COMMANDS: dict[str, Any] = {
     "run_schedule": lambda q, _: q.cancel(q.run_schedule(schedule(q).id).id),
     "delete_schedule": lambda q, _: q.delete_schedule(schedule(q).id),
     "declare": lambda q, _: q.declare(),
+    "create_content_job": lambda q, _: content(q),
+    "checkpoint": lambda q, _: q.checkpoint(content_task(q), {"n": 1}, [Line(INFORMATION, "one")]),
+    "delete_content_job": lambda q, _: q.delete_content_job("t", content(q).id, None),
+    "create_upload": lambda q, _: upload(q),
+    "complete_upload": lambda q, _: q.complete_upload("t", upload(q).upload_id),
+    "drop_upload": lambda q, _: q.drop_upload(upload(q).id),
     "tick": lambda q, clock: (schedule(q), clock.tick(90_000), q.tick(force=True) > 0)[-1],
     "unregister": lambda q, _: q.unregister("mail", tenant="t"),
 }
@@ -230,11 +257,12 @@ def test_every_command_is_told(queue, mirror, storage, clock):
     for name, command in COMMANDS.items():
         assert command(queue, clock) is not False, name
         mirror.agrees(storage.find(Job, Select(deleted=True)))
-    assert [told for told in mirror.told if told[0] != "queue"] == [
+    assert [told for told in mirror.told if told[0] not in ("queue", "content")] == [
         ("pinged", "t", None),
         ("ponged", "t", [WIRE]),
         ("monitored", "t", [WIRE]),
     ]
+    assert {(topic, tenant) for topic, tenant, _ in mirror.told if topic == "content"} == {("content", "t")}
     of_queues = [(tenant, told["event"], told["queue"]) for topic, tenant, told in mirror.told if topic == "queue"]
     assert {("", "paused", "a"), ("", "resumed", "a"), ("t", "drained", "mail"), ("t", "cleaned", "mail")} <= {
         *of_queues

@@ -17,6 +17,7 @@ from gnj.queue.clock import After
 from gnj.queue.errors import StorageUnavailable
 from gnj.queue.feed import Change
 from gnj.queue.model import Announcement, Job, Listener, NewJob
+from gnj.queue.model_content import ContentType
 from gnj.queue.outbox import LARGEST, Outbox, changes_of
 from gnj.queue.service import Queue
 from gnj.queue.tailer import GAPS, Position
@@ -144,6 +145,14 @@ def test_what_others_do_is_told(ours, theirs):
     assert said == [("pinged", "t", None), ("ponged", "", [worker])]
     assert follower.job(job.id) == theirs.get(Job, job.id)
     assert follower.job(gone.id).deleted_at is not None
+
+
+def test_what_others_do_to_content_jobs_is_told(ours, theirs):
+    with following(ours) as follower:
+        row = theirs.create_content_job("t", name="n", type=ContentType.EXPORT_ENTRIES, params={}, by=None)
+        last = theirs.enqueue(NewJob("last"))
+        follower.until(("created", "", last.id))
+    assert Change("content", "t", row.id) in follower.told
 
 
 def test_what_is_ours_is_told_once_and_as_it_was(ours, theirs):

@@ -329,7 +329,7 @@ parameters = {{ "path.queue" = "held", "path.id" = "1" }}
     "serve, backend, examples",
     [
         pytest.param(uvicorn, "postgresql", 3, marks=pytest.mark.backend("postgresql"), id="starlette"),
-        pytest.param(werkzeug, "memory", 1, marks=pytest.mark.backend("memory"), id="flask"),
+        pytest.param(werkzeug, "memory", 1, marks=[pytest.mark.backend("memory"), pytest.mark.slow], id="flask"),
     ],
 )
 @pytest.mark.timeout(180)

@@ -138,6 +138,7 @@ def test_a_second_signal_stops_at_once(database, process):
     assert queue.get(Job, job.id).status == "queued"
 
 
+@pytest.mark.slow
 def test_stops_under_load_lose_nothing(database, process, journal):
     _, queue = database
     total = 5_000

@@ -141,6 +141,7 @@ def progress(call: Call, id: int, attempt: int, processing_info: Json = None) ->
     job = call.queue.get(Job, id, tenant=call.tenant)
     if job is None:
         raise _missing(id)
+    _refuse_types(job.type, of=OWN)
     return call.queue.progress(job.evolve(attempt=attempt), processing_info)
 
 
@@ -162,6 +163,7 @@ def settle(call: Call, outcomes: Sequence[Values]) -> list[JobUpdateResult]:
 
 def heartbeat(call: Call, id: int, attempt: int, lease_seconds: int | None = None) -> Job:
     """One claim, renewed."""
+    _refuse_claims(call, [id])
     (job,) = call.queue.heartbeats([(id, attempt)], lease=_lease(lease_seconds), tenant=call.tenant)
     if job is None:
         raise LeaseLost
@@ -170,6 +172,7 @@ def heartbeat(call: Call, id: int, attempt: int, lease_seconds: int | None = Non
 
 def heartbeats(call: Call, claims: Sequence[Mapping[str, int]], lease_seconds: int | None = None) -> list[Job | None]:
     """Claims, renewed where they still hold."""
+    _refuse_claims(call, [claim["id"] for claim in claims])
     tokens = [(claim["id"], claim["attempt"]) for claim in claims]
     renewed = call.queue.heartbeats(tokens, lease=_lease(lease_seconds), tenant=call.tenant)
     call.siblings([job for job in renewed if job is not None])
@@ -207,6 +210,7 @@ def retry_job(
 
 def release(call: Call, id: int, attempt: int, delay_seconds: int | None = None) -> Job:
     """One claim, given back."""
+    _refuse_claims(call, [id])
     return call.queue.snooze(id, attempt, delay_seconds, tenant=call.tenant)
 
 
@@ -349,6 +353,13 @@ def _check_claimable(call: Call, types: Sequence[str]) -> None:
     _refuse_types(*types, of=(HOOK, OWN) if call.tenant else OWN)
 
 
+def _refuse_claims(call: Call, ids: Sequence[int]) -> None:
+    """Nobody has claimed what the library made for itself, but every job shows with what claim it is held."""
+    some = tuple(ids[:MAX_MANY])  # more are refused as it is
+    for (type,) in call.queue.storage.columns(Job, ["type"], Select(equal(Job, id=some)), tenant=call.tenant):
+        _refuse_types(type, of=OWN)
+
+
 def _check_retriable(call: Call, id: int) -> None:
     """What the library made for itself is retried over REST, where it was asked for: it then goes on where it was left."""
     if (job := call.queue.get(Job, id, tenant=call.tenant)) is not None:
@@ -375,6 +386,7 @@ def _outcome(found: Mapping[int, Job], told: Values) -> Outcome:
     job = found.get(told["id"])
     if job is None:
         raise _missing(told["id"])
+    _refuse_types(job.type, of=OWN)
     if told["status"] not in _ENDS:
         raise InvalidInput(f"outcome.status must be one of {', '.join(_ENDS)}, not {shown(told['status'])}")
     return Outcome(
@@ -405,7 +417,8 @@ _SUCCESS = {"id", "attempt", "status", "output"}
 def _successes(call: Call, jobs: Sequence[Values]) -> dict[int, Job | GnjError]:
     """Settles, and gives by their places, the changes that say no more than that a claim ended well.
 
-    A job that the batch names twice is left out: its changes hold in their order. So is one that the tenant does not have.
+    A job that the batch names twice is left out: its changes hold in their order. So is one that the tenant does not have, and
+    one that is the library's own.
     """
     named = Counter(job.get("id") for job in jobs)
     places = {
@@ -424,6 +437,7 @@ def _successes(call: Call, jobs: Sequence[Values]) -> dict[int, Job | GnjError]:
     outcomes = [
         Outcome(job.evolve(attempt=jobs[place]["attempt"]), JobStatus.SUCCESSFUL, jobs[place].get("output"))
         for job in found
+        if not job.type.startswith(OWN)
         for place in [places[job.id]]
     ]
     settled = call.queue.settle(outcomes)

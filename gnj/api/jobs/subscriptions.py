@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from graphql import GraphQLResolveInfo, GraphQLSchema
@@ -11,7 +12,7 @@ from graphql import GraphQLResolveInfo, GraphQLSchema
 from gnj.api.jobs.roots import snake_case
 from gnj.api.streams import SubscriptionField
 from gnj.graphql.engine import Selected
-from gnj.graphql.records import Resolvers, fields_of
+from gnj.graphql.records import Resolver, Resolvers, fields_of
 from gnj.queue.errors import SchemaError
 from gnj.queue.feed import Change
 
@@ -53,10 +54,17 @@ def type_defs() -> str:
 class Subscriptions:
     """Binds fields to the root type Subscription; an Ariadne bindable.
 
+    Args:
+        fields: The root fields.
+        shown: By field, what makes of an event's value what is shown, where that is not the value itself.
+
     Raises `SchemaError` when a field is there twice; and, binding, for what `Resolvers` refuses.
     """
 
-    def __init__(self, fields: Iterable[SubscriptionField]) -> None:
+    def __init__(
+        self, fields: Iterable[SubscriptionField], shown: Mapping[str, Resolver] = MappingProxyType({})
+    ) -> None:
+        self._shown = shown
         self._fields: dict[str, SubscriptionField] = {}
         for each in fields:
             if each.name in self._fields:
@@ -65,7 +73,7 @@ class Subscriptions:
 
     def bind_to_schema(self, schema: GraphQLSchema) -> None:
         """Sets what begins each field and what resolves its events, and the names of its arguments."""
-        Resolvers("Subscription", dict.fromkeys(self._fields, _event)).bind_to_schema(schema)
+        Resolvers("Subscription", {name: self._shown.get(name, _event) for name in self._fields}).bind_to_schema(schema)
         fields = fields_of(schema, "Subscription")
         for name in self._fields:
             fields[name].subscribe = _selected

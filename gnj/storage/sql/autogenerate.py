@@ -23,8 +23,10 @@ def leave_out_gnj(
 
     Raises `InvalidInput` for a prefix or schema that `GNJ` would not take.
     """
-    ours = tables(prefix, schema, keyed=True)
-    names = {table.name for table in ours.metadata.tables.values()} | {ours.version_table}
+    ours = tables(prefix, schema)
+    # which tables there are depends on the database
+    known = [ours, tables(prefix, schema, keyed=True)]
+    names = {table.name for each in known for table in each.metadata.tables.values()} | {ours.version_table}
     place = None if schema == "public" else schema
 
     def include(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:  # noqa: FBT001 - Alembic's

@@ -8,6 +8,7 @@ ids are taken before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from itertools import islice, repeat
 from struct import Struct
@@ -73,18 +74,25 @@ def insert(
         return None
     ids: Sequence[int] = range(first, last + 1) if each is None else sorted(each)
     made = bulk(mapper, rows, now if moment is None else moment)
-    raw: Any = connection.connection.driver_connection
-    binding = _bindings(raw.info.encoding)
+    binding = bindings(connection)
     written = {"id": map(_ID, repeat(8), ids), **made.written(lambda name: binding[mapper.attributes[name].kind])}
-    names = ", ".join(f'"{mapper.attributes[name].column}"' for name in written)
+    columns = {mapper.attributes[name].column: values for name, values in written.items()}
+    with sent(connection, table, made.count, columns):
+        return made.records(ids)
+
+
+@contextmanager
+def sent(connection: Connection, table: str, count: int, columns: Mapping[str, Iterable[bytes]]) -> Iterator[None]:
+    """Sends `count` rows: of each column what `bindings` made of its values. The block is run while the server is at it."""
+    raw: Any = connection.connection.driver_connection
+    names = ", ".join(f'"{name}"' for name in columns)
     try:
         with raw.cursor().copy(f"COPY {table} ({names}) FROM STDIN (FORMAT binary)") as copy:
-            for part in _parts(made.count, written.values()):
+            for part in _parts(count, columns.values()):
                 copy.write(part)
-            records = made.records(ids)  # while the server is at it
+            yield
     except connection.dialect.loaded_dbapi.Error as error:
         raise of_driver(error, lost=raw.closed) from error
-    return records
 
 
 def _parts(count: int, columns: Collection[Iterable[bytes]]) -> Iterator[bytes]:
@@ -96,8 +104,10 @@ def _parts(count: int, columns: Collection[Iterable[bytes]]) -> Iterator[bytes]:
     yield _END
 
 
-def _bindings(encoding: str) -> Mapping[Kind, Callable[[Any], bytes]]:
+def bindings(connection: Connection) -> Mapping[Kind, Callable[[Any], bytes]]:
     """What makes of values, by their kinds, what the server takes for columns of the types they have."""
+    raw: Any = connection.connection.driver_connection
+    encoding = raw.info.encoding
 
     def text(value: str | None) -> bytes:
         if value is None:

@@ -51,18 +51,26 @@ class Portable:
         return digest_sql(*columns)
 
     def create(
-        self, name: str, *columns: sa.Column[Any], keys: Any = (), numbered: bool = True, **options: Any
+        self,
+        name: str,
+        *columns: sa.Column[Any],
+        keys: Any = (),
+        numbered: bool = True,
+        primary: tuple[str, ...] = ("id",),
+        **options: Any,
     ) -> None:
-        """A table with an id; `keys` are MySQL's generated columns. Without `numbered` the columns are all there is."""
+        """A table with an id; `keys` are MySQL's generated columns. Without `numbered` the columns are all there is, and `primary`
+        are those of its key.
+        """
         if self._has(name):
             return
-        primary = [sa.Column("id", self.big.with_variant(sa.Integer(), "sqlite"), sa.Identity(always=True))]
+        id = [sa.Column("id", self.big.with_variant(sa.Integer(), "sqlite"), sa.Identity(always=True))]
         self.op.create_table(
             f"{self.prefix}{name}",
-            *(primary if numbered else ()),
+            *(id if numbered else ()),
             *columns,
             *(keys if self.mysql else ()),
-            sa.PrimaryKeyConstraint("id", name=f"{self.prefix}{name}_pkey"),
+            sa.PrimaryKeyConstraint(*primary, name=f"{self.prefix}{name}_pkey"),
             schema=self.schema,
             sqlite_autoincrement=numbered,
             mysql_engine="InnoDB",

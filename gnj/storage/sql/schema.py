@@ -20,6 +20,7 @@ from gnj.queue.errors import InvalidInput
 from gnj.queue.model import RECORDS, Attribute, Job, Kind, Record, attributes
 from gnj.storage.sql import schema_mysql
 from gnj.storage.sql.columns import FLOAT, ID, JSON, KEY, TEXT, TIME, WORD
+from gnj.storage.sql.schema_content import ContentTables, content_tables
 
 DEFAULT_PREFIX = "gnj_"
 
@@ -48,7 +49,13 @@ _KINDS: Mapping[Kind, Any] = {
 
 # Claim and end of a job rewrite its row twice. Room on the page keeps the versions together, and vacuum comes by the number
 # of dead rows: at the default 20 % a table of a million finished jobs would collect 200,000 dead versions first.
-_BUSY: Final = {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.01, "autovacuum_analyze_scale_factor": 0.02}
+_BUSY: Final[dict[str, Any]] = {
+    "postgresql_with": {
+        "fillfactor": 85,
+        "autovacuum_vacuum_scale_factor": 0.01,
+        "autovacuum_analyze_scale_factor": 0.02,
+    }
+}
 
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}|")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
@@ -68,6 +75,8 @@ class Tables:
     listener: Table
     bucket: Table | None
     """Locks of MySQL's."""
+    content: ContentTables | None
+    """Those of the content store, which MySQL has none of."""
 
     def of(self, kind: type[Record]) -> Table:
         """The table of a record."""
@@ -124,16 +133,16 @@ def tables(
         raise InvalidInput(f"schema must be at most 63 letters, digits and underscores, not {schema[:100]!r}")
     metadata = MetaData(schema=schema, naming_convention={"pk": "%(table_name)s_pkey"})
 
-    def table(name: str, *columns: Column[Any], busy: bool = False) -> Table:
-        options: dict[str, Any] = {"postgresql_with": _BUSY} if busy else {}
+    def table(name: str, *columns: Column[Any], numbered: bool = True, **options: Any) -> Table:
         if keyed:
             options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
-        options["sqlite_autoincrement"] = True
+        if numbered:
+            options["sqlite_autoincrement"] = True
         return Table(f"{prefix}{name}", metadata, *columns, **_particulars(options, only))
 
     keys = schema_mysql.keys(READY, DUE, CLAIMED, ENDED) if keyed else {"job": [_ready()]}
     named = {
-        name: table(name, *_columns(kind, keyed=keyed), *keys.get(name, ()), busy=kind is Job)
+        name: table(name, *_columns(kind, keyed=keyed), *keys.get(name, ()), **(_BUSY if kind is Job else {}))
         for name, kind in RECORDS.items()
     }
     own = {name: table(name, *columns, *keys.get(name, ())) for name, columns in _own_columns(keyed=keyed).items()}
@@ -147,6 +156,7 @@ def tables(
         hold=named["hold"],
         listener=named["listener"],
         bucket=table("bucket", *schema_mysql.bucket_columns()) if keyed else None,
+        content=None if keyed else content_tables(table, lambda options: _particulars(options, only)),
         **own,
     )
 
@@ -278,3 +288,13 @@ def _index(tables: Mapping[str, Table], *, keyed: bool, only: str | None) -> Non
     index("listener", "expires", "expires_at")
     index("worker_monitoring", "created", "created_at")
     index("token", "hash", "hash")
+    index("content_job", "tenant", "tenant id")
+    index("content_job", "status", "tenant status id")
+    index("content_job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
+    index("content_job", "schedule", "schedule_id id", "schedule_id IS NOT NULL")
+    index("content_job", "finished", "finished_at", "finished_at IS NOT NULL")
+    index("content_log", "job", "content_job_id id")
+    index("content_log", "task", "job_id id")
+    index("upload", "upload_id", "tenant upload_id")
+    index("upload", "key", "tenant key")
+    index("upload", "expires", "expires_at", "state = 'open'")

@@ -56,7 +56,7 @@ INDEXES: Final[Mapping[tuple[str, str], str]] = {
     ("schedule", "name"): "one_key",
 }
 """The columns of an index, where they differ from the other databases'."""
-PREFIXES: Final[Mapping[str, int]] = {"hash": 64, "key": 64}
+PREFIXES: Final[Mapping[str, int]] = {"hash": 64, "key": 64, "tenant": 64, "upload_id": 64}
 """How much of a text is in an index that need not tell all of them apart."""
 
 

@@ -1,0 +1,246 @@
+"""`gnj content`: imports and exports, and what became of them, without a client."""
+
+from __future__ import annotations
+
+import getpass
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+
+import typer
+
+from gnj.cli.existing import opened
+from gnj.cli.options import Database, Files
+from gnj.cli.output import CommandError, printable
+from gnj.cli.show import iso, minute, print_json, print_table
+from gnj.queue.errors import InvalidInput
+from gnj.queue.model_content import ContentJob, ContentStatus, ContentType
+
+if TYPE_CHECKING:
+    from gnj.app import GNJ
+    from gnj.content.maker import ContentJobs, User
+
+_PIECE = 1024 * 1024
+_PAGE = 200
+_LOOK = 0.2
+"""Seconds between two looks at a job that is waited for."""
+
+app = typer.Typer(
+    name="content",
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    help="Import and export content, and look at the jobs that do.",
+)
+
+Org: TypeAlias = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose content.")]
+Name: TypeAlias = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", show_default="what is done, to which file", help="For people.")
+]
+Wait: TypeAlias = Annotated[
+    bool,
+    typer.Option("--wait", help="Work content jobs here until this one is over, which needs no server. Default: off."),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line. Default: off.")]
+
+
+@app.command("import")
+def import_(
+    organization: Org,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSON Lines, or a zip of assets.")],
+    database: Database = None,
+    files: Files = None,
+    name: Name = None,
+    assets: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool, typer.Option("--assets", help="The file is a zip of assets. Default: off.")
+    ] = False,
+    wait: Wait = False,  # noqa: FBT002 - likewise
+) -> None:
+    """Store a file, and make a job that imports it."""
+    type = ContentType.IMPORT_ASSETS if assets else ContentType.IMPORT_ENTRIES
+    with _content(database, files) as (jobs, making, me):
+        key = f"uploads/{secrets.token_hex(16)}/{file.name}"
+        try:
+            with file.open("rb") as source:
+                sink = jobs.content.files.create(organization, key)
+                try:
+                    shutil.copyfileobj(source, sink, _PIECE)
+                except BaseException:
+                    sink.abort()
+                    raise
+                sink.finish()
+        except OSError as error:
+            raise CommandError(f"{file}: {error.strerror or error}", exit_code=1) from error
+        row = making.import_(organization, me, name=name or f"Import of {file.name}", type=type, file_key=key, at=None)
+        _made(jobs, row, wait=wait)
+
+
+@app.command()
+def export(
+    organization: Org,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="FILE", show_default="none: it stays where the files are", help="Where to write it."),
+    ] = None,
+    database: Database = None,
+    files: Files = None,
+    name: Name = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", show_default="none: all entries", help="Which entries, as in the API."),
+    ] = None,
+    wait: Wait = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
+    """Make a job that exports the entries of the default environment; with FILE, wait for it as [bold]--wait[/] does."""
+    with _content(database, files) as (jobs, making, me):
+        row = making.export(organization, me, name=name or "Export", type=ContentType.EXPORT_ENTRIES, filter=filter)
+        row = _made(jobs, row, wait=wait or file is not None)
+        if file is not None and row.file_key is not None:
+            try:
+                with jobs.content.files.open(organization, row.file_key) as source, file.open("wb") as target:
+                    shutil.copyfileobj(source, target, _PIECE)
+            except OSError as error:
+                raise CommandError(f"{file}: {error.strerror or error}", exit_code=1) from error
+
+
+@app.command("jobs")
+def list_jobs(
+    organization: Org,
+    database: Database = None,
+    as_json: AsJson = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
+    """List the content jobs, the newest first."""
+    with opened(database) as jobs:
+        found, total = jobs.queue.content_jobs(organization, offset=0, limit=_PAGE)
+    if as_json:
+        for row in found:
+            print_json(_told(row))
+        return
+    print_table(
+        ("id", "type", "status", "name", "by", "started", "errors"),
+        [
+            (
+                str(row.id),
+                row.type.value,
+                row.status.value,
+                row.name,
+                _by(row),
+                _minute(row.started_at),
+                str(row.errors),
+            )
+            for row in found
+        ],
+        right={"id", "errors"},
+        yielding=["name", "by"],
+    )
+    if total > len(found):
+        print(f"and {total - len(found):,} older ones")
+
+
+@app.command()
+def logs(
+    organization: Org,
+    job: Annotated[int, typer.Argument(metavar="ID", help="The content job.")],
+    database: Database = None,
+    as_json: AsJson = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
+    """Print the log of a content job, the oldest line first."""
+    with opened(database) as jobs:
+        if jobs.queue.content_job(organization, job) is None:
+            raise CommandError(f"there is no content job {job}", exit_code=1)
+        _, total = jobs.queue.content_logs(organization, job, offset=0, limit=1)
+        for end in range(total, 0, -_PAGE):
+            size = min(_PAGE, end)
+            lines, _ = jobs.queue.content_logs(organization, job, offset=end - size, limit=size)
+            for line in reversed(lines):
+                if as_json:
+                    print_json({"loggedAt": iso(line.created_at), "type": line.level, "message": line.message})
+                else:
+                    print(printable(f"{iso(line.created_at)} {line.level} {line.message}"))
+
+
+@app.command("env")
+def list_environments(
+    organization: Org,
+    database: Database = None,
+    as_json: AsJson = False,  # noqa: FBT002 - how Typer declares a flag
+) -> None:
+    """List the environments, the default one first."""
+    with _content(database, None) as (jobs, _, _):
+        found = jobs.content.store.environments(organization)
+    if as_json:
+        for each in found:
+            told = {"id": each.id, "alias": each.alias, "displayName": each.name, "isDefault": each.is_default}
+            print_json(told)
+        return
+    print_table(
+        ("id", "alias", "name", "default"),
+        [(each.id, each.alias, each.name, "yes" if each.is_default else "") for each in found],
+        yielding=["name"],
+    )
+
+
+@contextmanager
+def _content(database: str | None, files: str | None) -> Iterator[tuple[GNJ, ContentJobs, User]]:
+    """An application whose database has content, who makes its jobs, and whoever sits here."""
+    from gnj.content.maker import ContentJobs, User
+
+    with opened(database, files=files) as jobs:
+        try:
+            content = jobs.content
+        except InvalidInput:
+            raise
+        except ValueError as error:
+            raise CommandError(str(error)) from error
+        me = getpass.getuser()
+        yield jobs, ContentJobs(content), User(f"cli:{me}", me)
+
+
+def _made(jobs: GNJ, row: ContentJob, *, wait: bool) -> ContentJob:
+    """Says that a job was made, and waits for it; the job as it then is."""
+    print(printable(f"content job {row.id}, {row.type.value}: {row.name}"), flush=True)
+    if not wait:
+        return row
+    with jobs.worker([], content=True, concurrency=1, poll=_LOOK):
+        while not jobs.queue.content_over(row.tenant, row.id):
+            time.sleep(_LOOK)
+    found = jobs.queue.content_job(row.tenant, row.id)
+    if found is None:
+        raise CommandError(f"the content job {row.id} was removed", exit_code=1)
+    lines, _ = jobs.queue.content_logs(row.tenant, row.id, offset=0, limit=_PAGE)
+    for line in reversed(lines):
+        print(printable(f"{line.level} {line.message}"))
+    if found.status is not ContentStatus.COMPLETED:
+        raise CommandError(f"the content job {row.id} has ended as {found.status.value}", exit_code=1)
+    return found
+
+
+def _told(row: ContentJob) -> dict[str, Any]:
+    """A content job as the API tells it."""
+    return {
+        "id": str(row.id),
+        "name": row.name,
+        "type": row.type.value,
+        "status": row.status.value,
+        "fileKey": row.file_key,
+        "createdBy": _by(row),
+        "createdAt": iso(row.created_at),
+        "startedAt": None if row.started_at is None else iso(row.started_at),
+        "finishedAt": None if row.finished_at is None else iso(row.finished_at),
+        "result": row.result,
+        "warnings": row.warnings,
+        "errors": row.errors,
+    }
+
+
+def _by(row: ContentJob) -> str:
+    by = row.created_by if isinstance(row.created_by, dict) else {}
+    return str(by.get("name") or by.get("id") or "")
+
+
+def _minute(moment: datetime | None) -> str:
+    return "" if moment is None else minute(moment)

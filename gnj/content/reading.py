@@ -1,0 +1,347 @@
+"""JSON files of any size, read value by value: an array, one object, or JSON Lines.
+
+What is held at a time is one value and a piece of the file. The values are found by the parser of the standard library, which
+says where one ends: so every value, in an array as in JSON Lines, is held to the same rules (`check_json`), and one that
+breaks them does not end the file. Only JSON that is none does.
+
+What a value takes in memory depends on how many it has in it, not on its length: 15 MB of empty lists are 0.8 GB, and a parser
+that makes them lets no other thread run for seconds. So of a long value the end is looked for first, and what is in it counted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO, Final
+
+from gnj.content.pieces import Broken, Text
+from gnj.queue.errors import InvalidInput
+from gnj.queue.values import MAX_DEPTH, Json, check_json
+
+__all__ = ["Broken", "Problem", "Read", "values"]
+
+SLACK: Final = 3
+"""How many times larger than `largest` a value may be as it stands in the file, with its blanks and escapes."""
+MOST: Final = 100_000
+"""Values that one may have in it, at any depth."""
+AT_ONCE: Final = 128 * 1024
+"""Characters that are parsed without having been looked at."""
+_ENDINGS: Final = (".jsonl", ".ndjson")
+_OUTSIDE: Final = re.compile(r'["\[\]{}]')
+# as much as `_OUTSIDE` at once, inside of a value: a string, or containers that have neither strings nor others in them
+_SOONER: Final = re.compile(
+    r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|(?:[\[{][^"\[\]{}]*[\]}][^"\[\]{}]*){1,1000}|[\[\]{}]', re.DOTALL
+)
+# What each value but the first has before it. A string is taken as a whole, so that what is in it does not count.
+_MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|(,|[\[{](?![ \t\r\n]*[\]}]))', re.DOTALL)
+_INSIDE: Final = re.compile(r'["\\]')
+_AFTER_BARE: Final = re.compile(r"[,\]} \t\r\n]")
+_LONGEST: Final = 16
+"""Characters of the longest that can be cut in two and is then refused where it began, but for a string."""
+_LARGE_NUMBER: Final = re.compile(r"[0-9](?:[eE]|[0-9]{18})")
+_WIDEST: Final = 4
+"""Bytes of a character, at most. No value is longer as compact JSON than it is written, if it has no exponents."""
+_CLOSED: Final = ("{", "[", '"')
+"""How values begin that say themselves where they end."""
+_CUT: Final = "the file ends before it does"
+_DECODER: Final = json.JSONDecoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no value at a position."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A value of a file, or why there is none."""
+
+    position: int
+    """From 1: of the value in the array; in JSON Lines, of the line in the file."""
+    value: Json | Problem
+
+
+def values(
+    stream: BinaryIO, *, key: str, largest: int, told: Callable[[int], None] = lambda _bytes: None
+) -> Iterator[Read]:
+    """The values of a file, in order, none of which is kept here.
+
+    JSON Lines is what a key that ends in `.jsonl` or `.ndjson` says it is, and any file of which one of the first two lines is
+    an object by itself.
+
+    Args:
+        stream: The file, from its beginning.
+        key: Its key.
+        largest: Bytes of the JSON of one value; a larger one is a `Problem`.
+        told: Called from time to time with the number of bytes read.
+
+    Raises `Broken` while it iterates, with the position of the break: after the values before it.
+    """
+    text = Text(stream, told)
+    reader = _Reader(text, largest)
+    first = text.pass_blanks()
+    if key.lower().endswith(_ENDINGS) or (first == "{" and reader.begins_with_lines()):
+        return reader.lines()
+    if first == "[":
+        return reader.array()
+    if first == "{":
+        return reader.alone()
+    raise Broken(
+        "the file is empty" if not first else "the file is neither a JSON array, nor an object, nor JSON Lines"
+    )
+
+
+class _Reader:
+    """Finds the values of a text."""
+
+    def __init__(self, text: Text, largest: int) -> None:
+        self._text = text
+        self._largest = largest
+        self._bound = largest * SLACK
+
+    def begins_with_lines(self) -> bool:
+        """Whether one of the first two lines is an object by itself; one alone, in a file of one line, may as well be."""
+        start = 0
+        for _ in range(2):
+            line, end = self._line_from(start)
+            if line is None:
+                return False
+            if line.lstrip().startswith("{") and _is_whole(line):
+                return True
+            start = end
+        return False
+
+    def array(self) -> Iterator[Read]:
+        """The values of an array, which the text begins with."""
+        text, position = self._text, 0
+        text.at += 1
+        if text.pass_blanks() == "]":
+            text.at += 1
+        else:
+            while True:
+                position += 1
+                yield Read(position, self._value(position))
+                mark = text.pass_blanks()
+                text.at += 1
+                if mark == "]":
+                    break
+                if mark != ",":
+                    raise self._broken(position, "after it there is neither a comma nor the end of the array")
+                text.pass_blanks()
+        if text.pass_blanks():
+            raise Broken(f"something follows the array, at character {text.place + 1:,} of the file")
+
+    def alone(self) -> Iterator[Read]:
+        """The object that the text consists of."""
+        yield Read(1, self._value(1))
+        if self._text.pass_blanks():
+            raise Broken(f"something follows the object, at character {self._text.place + 1:,} of the file")
+
+    def lines(self) -> Iterator[Read]:
+        """The values of the lines that are not blank."""
+        text, position = self._text, self._text.newlines
+        while text.rest or text.more():
+            position += 1
+            line, end = self._line_from(0)
+            if line is None:
+                self._pass_line()
+                yield Read(position, self._too_large())
+                continue
+            text.at += end
+            if line.strip(" \t\r\n"):
+                yield Read(position, self._of_line(line))
+
+    def _line_from(self, start: int) -> tuple[str | None, int]:
+        """The line that begins `start` characters from here, and where the next one does; None for one beyond the bound."""
+        text, searched = self._text, start
+        while (end := text.piece.find("\n", text.at + searched)) < 0:
+            searched = text.rest
+            if searched - start > self._bound:
+                return None, start
+            if not text.more():
+                return text.piece[text.at + start :], text.rest
+        return text.piece[text.at + start : end], end + 1 - text.at
+
+    def _pass_line(self) -> None:
+        text = self._text
+        while (end := text.piece.find("\n", text.at)) < 0:
+            text.at = len(text.piece)
+            if not text.more():
+                return
+        text.at = end + 1
+
+    def _of_line(self, line: str) -> Json | Problem:
+        line = line.strip(" \t\r\n")
+        if _has_many(line):
+            return _too_many()
+        try:
+            value, end = _DECODER.raw_decode(line)
+        except json.JSONDecodeError as error:
+            return Problem(f"the line is no JSON: {error.msg} at character {error.pos + 1:,}")
+        except (RecursionError, ValueError):
+            return Problem("the value is nested too deep, or has a number with too many digits")
+        if end < len(line):
+            return Problem(f"the line goes on after its JSON, at character {end + 1:,}")
+        return self._checked(value, line)
+
+    def _value(self, position: int) -> Json | Problem:
+        """The value that begins here."""
+        text = self._text
+        while True:
+            # a number, or a word, at the end of the piece may go on
+            bare = text.piece[text.at : text.at + 1] not in _CLOSED
+            may_go_on = bare and text.rest <= self._bound and _AFTER_BARE.search(text.piece, text.at) is None
+            if may_go_on and text.more():
+                continue
+            try:
+                value, end = _DECODER.raw_decode(text.piece, text.at)
+            except json.JSONDecodeError as error:
+                why = f"{error.msg}, {error.pos - text.at:,} characters into it"
+                if _is_wrong(error):
+                    raise self._broken(position, why) from None
+                if text.rest > min(AT_ONCE, self._bound):
+                    return self._long_value(position)
+                if text.more():
+                    continue
+                cut = not text.rest or _is_cut(text.piece, text.at)
+                raise self._broken(position, _CUT if cut else why) from None
+            except (RecursionError, ValueError):
+                self._pass_value(position)
+                return Problem("the value is nested too deep, or has a number with too many digits")
+            written, text.at = text.piece[text.at : end], end
+            return _too_many() if _has_many(written) else self._checked(value, written)
+
+    def _long_value(self, position: int) -> Json | Problem:
+        """The value that begins here, and goes on behind what is at hand: unless it is too large, it is parsed, once."""
+        kept: list[str] = []
+        size = 0
+        for part in self._passed(position):
+            if size <= self._bound:
+                kept.append(part)
+            size += len(part)
+        if size > self._bound:
+            return self._too_large()
+        written = "".join(kept)
+        if _has_many(written):
+            return _too_many()
+        try:
+            value, end = _DECODER.raw_decode(written)
+        except json.JSONDecodeError as error:
+            raise self._broken(position, f"{error.msg}, {error.pos:,} characters into it") from None
+        except (RecursionError, ValueError):
+            return Problem("the value is nested too deep, or has a number with too many digits")
+        if end < size:
+            raise self._broken(position, f"after {end:,} characters of it there is a bracket too many")
+        return self._checked(value, written)
+
+    def _pass_value(self, position: int) -> None:
+        for _ in self._passed(position):
+            pass
+
+    def _passed(self, position: int) -> Iterator[str]:
+        """Goes behind the value that begins here, whatever is in it; gives it piece by piece."""
+        text, depth, inside = self._text, 0, False
+        start = text.at
+        bare = text.piece[start] not in _CLOSED
+        while True:
+            pattern = _AFTER_BARE if bare else _INSIDE if inside else _SOONER if depth else _OUTSIDE
+            match = pattern.search(text.piece, text.at)
+            if match is not None and not bare:
+                text.at = match.end()
+                if pattern is _SOONER and text.at - match.start() > 1:
+                    continue
+                if match[0] == '"':
+                    inside = not inside
+                elif match[0] == "\\":
+                    while not text.rest:
+                        yield text.piece[start:]
+                        if not text.more():
+                            raise self._broken(position, _CUT)
+                        start = text.at
+                    text.at += 1
+                else:
+                    depth += 1 if match[0] in "[{" else -1
+                over = depth == 0 and not inside
+            else:
+                text.at = len(text.piece) if match is None else match.start()
+                over = match is not None
+            if over or match is None:
+                yield text.piece[start : text.at]
+            if over:
+                return
+            if match is None:
+                if not text.more():
+                    raise self._broken(position, _CUT)
+                start = text.at
+
+    def _checked(self, value: Json, written: str) -> Json | Problem:
+        if len(written) * _WIDEST <= self._largest and _is_plain(written):
+            return value
+        try:
+            return check_json(value, "the value", maximum=self._largest)
+        except InvalidInput as error:
+            return Problem(str(error))
+
+    def _too_large(self) -> Problem:
+        return Problem(f"the value must have at most {self._largest:,} bytes as JSON")
+
+    def _broken(self, position: int, why: str) -> Broken:
+        return Broken(f"the file breaks off at value {position:,}: {why}")
+
+
+def _has_many(written: str) -> bool:
+    """Whether a JSON text has more than `MOST` values in it; without making them."""
+    if len(written) <= MOST or sum(map(written.count, ",[{")) < MOST:
+        return False
+    marks = (match for match in _MARKS.finditer(written) if match[1])
+    return next(islice(marks, MOST - 1, None), None) is not None
+
+
+def _too_many() -> Problem:
+    return Problem(f"the value must have at most {MOST:,} values in it")
+
+
+def _is_plain(written: str) -> bool:
+    """Whether the text of a value shows that `check_json` would let it pass: in a third of the time that this takes."""
+    return (
+        "\\u" not in written
+        and written.count("[") + written.count("{") <= MAX_DEPTH
+        and "NaN" not in written
+        and "Infinity" not in written
+        and _LARGE_NUMBER.search(written) is None
+    )
+
+
+def _is_whole(line: str) -> bool:
+    """Whether a line is one JSON value."""
+    line = line.strip(" \t\r\n")
+    try:
+        return not _has_many(line) and _DECODER.raw_decode(line)[1] == len(line)
+    except (RecursionError, ValueError):
+        return False
+
+
+def _is_wrong(error: json.JSONDecodeError) -> bool:
+    """Whether it stays wrong whatever follows: it is not where the text ends, of which a part may be missing."""
+    return error.pos < len(error.doc) - _LONGEST and not error.msg.startswith("Unterminated string")
+
+
+def _is_cut(piece: str, start: int) -> bool:
+    """Whether what begins there, to the end of the text, has brackets or a string that are still open."""
+    depth, inside, at = 0, False, start
+    while (match := (_INSIDE if inside else _OUTSIDE).search(piece, at)) is not None:
+        at = match.end()
+        if match[0] == '"':
+            inside = not inside
+        elif match[0] == "\\":
+            at += 1
+        else:
+            depth += 1 if match[0] in "[{" else -1
+            if depth <= 0:
+                return False
+    return True

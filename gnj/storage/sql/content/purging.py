@@ -1,0 +1,50 @@
+"""Removing for good what no reader can see any more, by the versions that are published, derived and pinned."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
+
+from gnj.storage.sql.content.base import Base
+from gnj.storage.sql.schema_content import ENDED
+
+LIMIT: Final = 10_000
+"""Rows that one purge removes at most: on SQLite nobody else writes meanwhile."""
+
+
+class Purging(Base):
+    """Bounded purges."""
+
+    def purge(self, tenant: str, environment_id: str, limit: int = LIMIT) -> int:
+        """Removes at most so many rows of an environment that ended before all versions that readers may see; how many.
+
+        What has not been derived from a version yet counts as a reader of it: that an entry is gone is seen by its last row only.
+        Pins that were not renewed in time count no more, and go. Of an environment that is not there, nothing is removed.
+        """
+        t, v, p = self.tables, self.tables.environment, self.tables.pin
+        with self.begin(write=True) as rows:
+            named = (v.c.tenant == tenant, v.c.environment_id == environment_id)
+            needed = (v.c.version, v.c.indexed_urls, v.c.indexed_tags, v.c.indexed_text)
+            found = rows.run(select(v.c.id, *needed).where(*named).with_for_update()).first()
+            if found is None:
+                return 0
+            now = rows.now()
+            rows.run(delete(p).where(p.c.environment == found.id, p.c.expires_at <= now))
+            pinned = rows.run(select(func.min(p.c.version)).where(p.c.environment == found.id)).scalar()
+            oldest = min(version for version in (*found[1:], pinned) if version is not None)
+            removed = 0
+            for table in (t.entry, t.asset, t.model, t.site):
+                if removed < limit:
+                    ended = and_(table.c.environment == found.id, text(ENDED), table.c.until <= oldest)
+                    some = select(table.c.id).where(ended).limit(limit - removed)
+                    removed += rows.run(delete(table).where(table.c.id.in_(some))).rowcount
+            if removed < limit:
+                rows.run(delete(t.site_id).where(t.site_id.c.environment == found.id, ~self._has_rows()))
+            return int(removed)
+
+    def _has_rows(self) -> ColumnElement[bool]:
+        """That a site of the id is in its environment, at whichever version."""
+        i, s = self.tables.site_id, self.tables.site
+        mine = (s.c.environment == i.c.environment, s.c.site_id == i.c.site_id)
+        return exists(select(1).where(*mine)).correlate(i)

@@ -1,0 +1,128 @@
+"""`gnj content`, and a worker for content jobs."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from gnj import GNJ
+from gnj.access import Principal, RequestContext
+from gnj.cli import serve
+from gnj.cli.database import open_jobs
+from gnj.cli.target import Target
+from gnj.content.local_files import LocalFiles
+from tests.content.fakes import FakeFiles, FakeStore
+
+GOOD = [
+    {"id": f"e{n}", "system": {"siteId": "blog", "modelId": "article"}, "content": {"title": f"T{n}"}} for n in range(3)
+]
+
+
+@pytest.fixture
+def run(gnj_here, home):
+    """Runs `gnj content` in this process on a database of its own; its lines."""
+    database = f"sqlite:///{home / 'jobs.db'}"
+    assert gnj_here("migrate", "--database", database).returncode == 0
+
+    def run(command, *arguments, code=0):
+        done = gnj_here("content", command, "acme", *arguments, GNJ_DATABASE=database)
+        assert (done.returncode, done.stderr if code == 0 else "") == (code, ""), done.stderr
+        return done.stdout.splitlines() if code == 0 else done.stderr.strip()
+
+    return run
+
+
+def test_from_a_file_to_a_file(run, home):
+    (home / "in.json").write_text(json.dumps([*GOOD, {"id": "bad"}]))
+    assert run("import", "in.json", "--wait") == [
+        "content job 1, IMPORT_ENTRIES: Import of in.json",
+        "ERROR entry 4: system.siteId is missing",
+        "INFORMATION 3 entries were imported, 1 refused",
+    ]
+    assert run("export", "out.jsonl", "--name", "All of it") == [
+        "content job 2, EXPORT_ENTRIES: All of it",
+        "INFORMATION 3 entries were exported",
+    ]
+    found = [json.loads(line) for line in (home / "out.jsonl").read_text().splitlines()]
+    assert [(each["id"], each["content"]) for each in found] == [(each["id"], each["content"]) for each in GOOD]
+    newest, oldest = [json.loads(line) for line in run("jobs", "--json")]
+    assert (newest["id"], newest["status"], newest["result"]) == ("2", "COMPLETED", {"exported": 3})
+    assert (oldest["id"], oldest["errors"], oldest["name"]) == ("1", 1, "Import of in.json")
+    assert "Import of in.json" in "\n".join(run("jobs"))
+    assert [line.split(" ", 1)[1] for line in run("logs", "1")] == [
+        "ERROR entry 4: system.siteId is missing",
+        "INFORMATION 3 entries were imported, 1 refused",
+    ]
+    assert [json.loads(line)["type"] for line in run("logs", "1", "--json")] == ["ERROR", "INFORMATION"]
+    (environment,) = [json.loads(line) for line in run("env", "--json")]
+    assert (environment["alias"], environment["isDefault"]) == ("main", True)
+    assert "main" in "\n".join(run("env"))
+
+
+def test_without_wait_it_is_left_to_a_server(run, home):
+    (home / "in.json").write_text(json.dumps(GOOD))
+    assert run("import", "in.json", "--name", "Later") == ["content job 1, IMPORT_ENTRIES: Later"]
+    assert run("export") == ["content job 2, EXPORT_ENTRIES: Export"]
+    assert [json.loads(line)["status"] for line in run("jobs", "--json")] == ["PENDING", "PENDING"]
+
+
+def test_what_fails_says_so(run, home):
+    (home / "in.json").write_text("hello")
+    told = run("import", "in.json", "--wait", code=1)
+    assert told.endswith("gnj: the content job 1 has ended as FAILED")
+    assert run("import", "nowhere.json", code=1) == "gnj: nowhere.json: No such file or directory"
+    assert run("logs", "77", code=1) == "gnj: there is no content job 77"
+    assert run("export", "--filter", '{"system": {"Foo": 1}}', code=1).startswith("gnj: filter: ")
+
+
+def test_a_database_without_content_says_so(gnj_here):
+    done = gnj_here("content", "env", "acme", "--database", "memory://")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "memory://" in done.stderr
+
+
+def test_a_worker_for_content_jobs_alone(start, run, home):
+    (home / "in.json").write_text(json.dumps(GOOD))
+    run("import", "in.json")
+    worker = start("worker", "--content", "--database", f"sqlite:///{home / 'jobs.db'}", "--poll", "0.05")
+    assert worker.wait_for("gnj worker for").startswith("gnj worker for content jobs, 8 at once, database sqlite")
+    end = time.monotonic() + 30
+    while (status := json.loads(run("jobs", "--json")[0])["status"]) in ("PENDING", "ACTIVE"):
+        assert time.monotonic() < end
+    assert status == "COMPLETED"
+
+
+def test_a_worker_needs_something_to_do(gnj_here):
+    done = gnj_here("worker")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "gnj: name the handlers, MODULE:ATTR, or say --content: there is nothing to run\n"
+    done = gnj_here("worker", "--content", "--url", "http://localhost:1/graphql")
+    assert done.returncode == 2
+    assert "--content goes with --database" in done.stderr
+
+
+def test_who_is_let_in_insecurely_may_act_for_every_organisation():
+    with GNJ("memory://") as jobs:
+        serve._guard(jobs, [], insecure=True)
+        assert jobs.authenticate is not None
+        assert jobs.authenticate(RequestContext()) == Principal("anonymous", everywhere=True)
+
+
+def test_the_store_and_the_files_of_a_hosts_application_are_those_that_are_served():
+    store, files = FakeStore(), FakeFiles()
+    with GNJ("memory://", content=store, files=files) as own, open_jobs(None, Target("x:y", own.handlers, own)) as jobs:
+        assert (jobs.content.store, jobs.content.files) == (store, files)
+    with (
+        GNJ("memory://", content=store, files=files) as own,
+        open_jobs(None, Target("x:y", own.handlers, own), files="here") as jobs,
+    ):
+        # what is said here goes before it
+        assert isinstance(jobs.content.files, LocalFiles)
+        assert str(jobs.content.files.root) == "here"
+
+
+def test_a_server_says_where_content_is(start):
+    server = start("serve", "--port", "0", "--files", "those")
+    assert server.wait_for("Content jobs").endswith("/v2, files in those")

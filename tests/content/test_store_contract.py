@@ -1,0 +1,26 @@
+"""The content store of gnj's own keeps the contract, on each database that has one; so does the one that other tests use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from gnj.storage.sql.content import SqlContentStore
+from gnj.storage.sql.storage import SqlStorage
+from gnj.testing import ContentStoreContract
+
+
+@pytest.fixture(scope="module")
+def made(backend: str) -> Iterator[SqlContentStore]:
+    """The store of the module's database."""
+    storage = SqlStorage(backend)
+    storage.migrate()
+    yield SqlContentStore(storage)
+    storage.close()
+
+
+class TestSqlContentStore(ContentStoreContract):
+    @pytest.fixture
+    def store(self, made: SqlContentStore) -> SqlContentStore:
+        return made
