@@ -32,6 +32,11 @@ _FIXTURE_BACKENDS = {
     "npm_packages": "node",
 }
 
+_ABOVE = {"adapters", "api", "client", "operations", "push", "queues_api", "reliability", "security", "worker"}
+"""What is tested above the storage: on MySQL only with the slow ones, for what differs there the tests of the storage and the core
+are to find.
+"""
+
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[databases.PostgresqlServer]:
@@ -91,6 +96,7 @@ def pytest_configure(config: pytest.Config) -> None:
     databases.required()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for fixture in getattr(item, "fixturenames", ()):
@@ -98,6 +104,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.backend(backend))
         if unknown := _backends(item) - databases.BACKENDS:
             raise pytest.UsageError(f"{item.nodeid}: no such backend: {', '.join(sorted(unknown))}")
+        if hasattr(item, "callspec") and "mysql" in _backends(item) and item.path.parent.name in _ABOVE:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.hookimpl(wrapper=True)

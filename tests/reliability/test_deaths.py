@@ -115,7 +115,9 @@ def await_the_dead(queue):
             tx.get(Pipeline, pipeline.id, lock=True)
 
 
-@pytest.mark.parametrize("how", ["successful", "failed", "reaped"])
+@pytest.mark.parametrize(
+    "how", ["successful", *(pytest.param(how, marks=pytest.mark.slow) for how in ("failed", "reaped"))]
+)
 def test_p12_a_death_at_any_statement_leaves_all_or_nothing(url, queue, children, how):
     """The job, its batch, its step, its pipeline and the next step change together, or not at all."""
     nursery = children(die_again_and_again, url, how)

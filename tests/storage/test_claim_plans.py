@@ -29,7 +29,12 @@ def mysql(mysql_server):
 
 
 @pytest.fixture(
-    scope="module", params=[("postgresql", p) for p in PLANS] + [("mysql", p) for p in PLANS[:2]], ids=" ".join
+    scope="module",
+    params=[
+        pytest.param((name, plans), id=f"{name} {plans}", marks=[pytest.mark.slow] if place else [])
+        for name, all in (("postgresql", PLANS), ("mysql", PLANS[:2]))
+        for place, plans in enumerate(all)
+    ],
 )
 def server(request):
     backend, plans = request.param

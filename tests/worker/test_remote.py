@@ -32,7 +32,10 @@ from tests.reliability.proxies import Forgetful
 from tests.serving import ROOT, Server, served
 from tests.worker.spy import WAIT, FarSpy, at_most, until
 
-DATABASES = [pytest.param(name, marks=pytest.mark.backend(name)) for name in ("sqlite", "postgresql")]
+DATABASES = [
+    pytest.param("sqlite", marks=pytest.mark.backend("sqlite")),
+    pytest.param("postgresql", marks=[pytest.mark.backend("postgresql"), pytest.mark.slow]),  # it is beyond a server
+]
 
 
 @pytest.fixture(params=DATABASES)
