@@ -20,7 +20,7 @@ from gnj.queue.model import by_wire
 from gnj.queue.states import JobStatus
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+@pytest.fixture(params=["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "mysql"))])
 def url(request):
     """A database with some jobs: 1 failed, 2 cancelled, 3 being processed, 4 and 5 queued."""
     url = request.getfixturevalue(f"{request.param}_database")()

@@ -12,7 +12,7 @@ import gnj
 from gnj.queue.model import Job, NewJob
 
 
-@pytest.fixture(params=["sqlite", "postgresql", "mysql"])
+@pytest.fixture(params=["sqlite", *(pytest.param(name, marks=pytest.mark.slow) for name in ("postgresql", "mysql"))])
 def url(request):
     url = request.getfixturevalue(f"{request.param}_database")()
     with gnj.GNJ(url) as jobs:

@@ -174,7 +174,7 @@ BASE = {"type": "t", "input": None}
     ],
 )
 @given(rows=ROWS, conditions=st.lists(CONDITIONS, min_size=1, max_size=8))
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_sql_finds_what_matches_says(storage, rows, conditions):
     check(storage, rows, conditions)
 
@@ -183,7 +183,7 @@ def test_sql_finds_what_matches_says(storage, rows, conditions):
     rows=st.lists(st.fixed_dictionaries({"status": st.none() | st.sampled_from(BatchStatus)}), max_size=6),
     named=st.lists(st.none() | st.sampled_from(BatchStatus), max_size=4).map(tuple),
 )
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 def test_none_of_these_statuses(storage, rows, named):
     """`Not(in)` becomes an `in` of the other statuses, which must leave out what has none."""
     condition = Not(Compare(BATCH["status"], (), "in", named))
