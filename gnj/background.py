@@ -24,8 +24,8 @@ from gnj.queue.where import equal
 from gnj.settings import Settings
 from gnj.worker.context import Context
 from gnj.worker.handlers import Handlers
+from gnj.worker.on_demand import OnDemand
 from gnj.worker.source import QueueSource
-from gnj.worker.worker import Worker
 
 logger = logging.getLogger("gnj.background")
 
@@ -94,7 +94,7 @@ class _Turns(QueueSource):
         return self.queue.storage.tally(Job, ["tenant", "status"], unfinished).keys()
 
 
-class BulkWorker:
+class BulkWorker(OnDemand):
     """Works bulk jobs (`gnj.queue.bulk`), one at a time, with a worker that is there only while there are any.
 
     Args:
@@ -103,26 +103,17 @@ class BulkWorker:
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._handlers = Handlers()
-        self._handlers.register(bulk.TYPE, self._work)
-        self._source = _Turns(queue)
-        self._worker: Worker | None = None
+        handlers = Handlers()
+        handlers.register(bulk.TYPE, self._work)
+        self._turns = _Turns(queue)
+        super().__init__(self._turns, handlers, concurrency=1)
         self._closing = threading.Event()
         self._busy = threading.Event()
         self._begun = False
-        self._last = -math.inf
 
     def tick(self) -> None:
         """Starts the worker when there is something for it, and stops it a while after there was."""
-        now = time.monotonic()
-        if self._busy.is_set() or self._waits():
-            self._last = now
-        if now - self._last >= LINGER:
-            self._stop(0)
-        elif self._worker is None:
-            worker = Worker(self._source, self._handlers, concurrency=1)
-            worker.start()
-            self._worker = worker
+        self._tend(LINGER, wanted=self._busy.is_set() or self._waits())
 
     def close(self) -> None:
         """Leaves what is not done to the next claim."""
@@ -140,17 +131,12 @@ class BulkWorker:
             self._queue.wake.set()
         return self._queue.reap() > 0 or bool(self._queue.storage.lane(bulk.TYPE, None, 1))
 
-    def _stop(self, grace: float) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop(grace)
-
     def _work(self, job: Job, ctx: Context) -> Json:
         begun: float | None = None
 
         def stopped() -> bool:
             nonlocal begun
-            over = begun is not None and self._source.is_over(job.tenant, begun)
+            over = begun is not None and self._turns.is_over(job.tenant, begun)
             begun = begun or time.monotonic()  # not before a page was done: each turn gets on
             return over or self._closing.is_set() or ctx.lease_lost
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 from gnj.content import handlers as content_handlers
 from gnj.content.application import Content
 from gnj.content.store import DropEnvironment, Holder, Operation, Reindex, Stale
+from gnj.queue import works
 from gnj.queue.errors import GnjError
 from gnj.queue.model import Job
 from gnj.queue.model_content import ContentType, TaskType, Upload
@@ -23,6 +24,7 @@ from gnj.queue.values import Json
 from gnj.worker.context import Context
 from gnj.worker.handlers import Handler, Handlers
 from gnj.worker.loop import Loop
+from gnj.worker.on_demand import OnDemand
 from gnj.worker.source import QueueSource
 from gnj.worker.worker import GRACE, Worker
 
@@ -50,7 +52,7 @@ _STEPS: Final = 20
 """Of an operation on an environment, with one look."""
 
 
-class ContentWorker:
+class ContentWorker(OnDemand):
     """Works content tasks with a worker that is there only while there are any; a `gnj.background.Ticker`.
 
     Args:
@@ -61,30 +63,19 @@ class ContentWorker:
 
     def __init__(self, queue: Queue, content: Content, *, concurrency: int) -> None:
         self._queue = queue
-        self._concurrency = concurrency
         self._closing = threading.Event()
-        self._handlers = _Counted()
-        content_handlers.register(self._handlers, content, stopping=self._closing.is_set)
-        self._source = QueueSource(queue, f"content:{secrets.token_hex(6)}", "content")
-        self._worker: Worker | None = None
-        self._last = -math.inf
+        self._counted = _Counted()
+        content_handlers.register(self._counted, content, stopping=self._closing.is_set)
+        super().__init__(QueueSource(queue, f"content:{secrets.token_hex(6)}", "content"), self._counted, concurrency)
 
     @property
     def running(self) -> int:
         """How many tasks it is at."""
-        return self._handlers.running
+        return self._counted.running
 
     def tick(self) -> None:
         """Starts the worker when there is something for it, and stops it a while after there was."""
-        now = time.monotonic()
-        if self.running or self._waits():
-            self._last = now
-        if now - self._last >= LINGER:
-            self._stop(0)
-        elif self._worker is None:
-            worker = Worker(self._source, self._handlers, concurrency=self._concurrency)
-            worker.start()
-            self._worker = worker
+        self._tend(LINGER, wanted=bool(self.running) or self._waits())
 
     def close(self) -> None:
         """Lets each task end its step, and leaves the rest to the next claim."""
@@ -98,11 +89,6 @@ class ContentWorker:
         self._queue.reap()
         with self._queue.storage.begin(write=False) as tx:
             return any(tx.lane(type, None, 1) for type in TYPES)
-
-    def _stop(self, grace: float) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.stop(grace)
 
 
 def content_worker(
@@ -288,7 +274,7 @@ class ContentSweep:
     def _is_coming(self, tenant: str, environment: str) -> bool:
         """Whether a job that has changed the environment is going to index it."""
         rows = self._queue.unfinished_content_jobs(tenant)
-        return any(environment in ((row.result or {}).get("environments") or ()) for row in rows)
+        return any(environment in works.changed(row) for row in rows)
 
     def _steps(self, tenant: str, operation: Operation, cursor: Json) -> Json:
         """Does a few steps of an operation; where to go on, None if it is over."""

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -129,7 +128,7 @@ def list_jobs(
                 row.status.value,
                 row.name,
                 _by(row),
-                _minute(row.started_at),
+                "" if row.started_at is None else minute(row.started_at),
                 str(row.errors),
             )
             for row in found
@@ -240,7 +239,3 @@ def _told(row: ContentJob) -> dict[str, Any]:
 def _by(row: ContentJob) -> str:
     by = row.created_by if isinstance(row.created_by, dict) else {}
     return str(by.get("name") or by.get("id") or "")
-
-
-def _minute(moment: datetime | None) -> str:
-    return "" if moment is None else minute(moment)

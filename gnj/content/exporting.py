@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
 from typing import Final
@@ -10,6 +9,7 @@ from typing import Final
 from gnj.content import entries
 from gnj.content.filters import parse
 from gnj.content.task import Task
+from gnj.queue import works
 from gnj.queue.errors import Failed
 from gnj.queue.model_content import ContentJob
 from gnj.queue.values import Json, dump_json
@@ -67,7 +67,6 @@ def file_key(row: ContentJob) -> str:
     """Where an export is written: the same for every try of it, and another one for every content job, also of a database that
     was made anew.
     """
-    mark = hashlib.sha256(f"{row.tenant}|{row.id}|{row.created_at.isoformat()}".encode()).hexdigest()[:8]
     plain = unicodedata.normalize("NFKD", row.name).encode("ascii", "ignore").decode().lower()
     name = _NO_NAME.sub("-", plain).strip("-")[:_LONGEST].strip("-") or "entries"
-    return f"exports/{row.id}-{mark}/{name}.jsonl"
+    return f"exports/{row.id}-{works.mark(row)[:8]}/{name}.jsonl"

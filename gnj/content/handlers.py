@@ -34,7 +34,7 @@ WORK: Final[Mapping[TaskType, Work]] = {
     TaskType.CLONE_DATABASE_DATA: operations.copy_environment,
     TaskType.CLONE_INDEXED_DATA: operations.finish_environment,
     TaskType.SYNC_DATABASE_DATA: operations.sync_environment,
-    TaskType.SYNC_INDEXED_DATA: operations.finish_sync,
+    TaskType.SYNC_INDEXED_DATA: partial(operations.reindex, what="general"),
     TaskType.DELETE_ENVIRONMENT_DATA: operations.drop_environment,
     TaskType.REINDEX_ENTRIES: partial(operations.reindex, what="entries"),
     TaskType.REINDEX_URLS: partial(operations.reindex, what="urls"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from gnj.content import entries, reading
@@ -11,7 +11,7 @@ from gnj.content.model import NewEntry
 from gnj.content.reading import Broken, Problem, Read
 from gnj.content.task import Task, Written
 from gnj.queue.errors import InvalidInput
-from gnj.queue.values import Json, shown
+from gnj.queue.values import shown
 
 BATCH: Final = 8 * 1024 * 1024
 """Bytes of a file that are read for one batch, about: of large entries, fewer are written at once."""
@@ -38,19 +38,6 @@ class _Reached:
     environments: list[str] = field(default_factory=list)
     """The ids of those that were written to."""
 
-    @classmethod
-    def of(cls, cursor: Json) -> _Reached:
-        return cls(**cursor) if isinstance(cursor, dict) else cls()
-
-    def cursor(self) -> dict[str, Json]:
-        return {
-            "position": self.position,
-            "told": self.told,
-            "imported": self.imported,
-            "refused": self.refused,
-            "environments": list(self.environments),
-        }
-
 
 class _Import:
     """One try of an import."""
@@ -58,7 +45,7 @@ class _Import:
     def __init__(self, task: Task) -> None:
         self._task = task
         self._key = str(task.row.file_key)
-        self._reached = _Reached.of(task.cursor)
+        self._reached = _Reached(**task.cursor) if isinstance(task.cursor, dict) else _Reached()
         self._environments: dict[str | None, str | None] = {}
         """Ids by what entries may call them, of those that were there at the last look; None: the default one."""
         self._looked = False
@@ -185,7 +172,7 @@ class _Import:
         task.give_way(other)
 
     def _checkpoint(self, **options: Any) -> None:
-        self._task.checkpoint(self._reached.cursor(), done=self._bytes, total=self._size, **options)
+        self._task.checkpoint(asdict(self._reached), done=self._bytes, total=self._size, **options)
 
     def _told(self, count: int) -> None:
         """What is read may be without a value for hours: who wants the task to end must not wait for one."""

@@ -5,7 +5,6 @@ What a task has changed it notes before it publishes it: whatever is killed in b
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +23,7 @@ from gnj.content.store import (
     What,
 )
 from gnj.content.task import Task, Written
+from gnj.queue import works
 from gnj.queue.errors import Failed, NotFound
 from gnj.queue.model_content import ContentType
 from gnj.queue.values import Json
@@ -69,14 +69,14 @@ def delete_content(task: Task) -> Written:
 
 
 def reindex(task: Task, what: What) -> Json:
-    """REINDEX_*: brings what is derived up to date in the environments that the tasks before have changed
+    """REINDEX_* and SYNC_INDEXED_DATA: brings what is derived up to date in the environments that the tasks before have changed
     (`row.result["environments"]`).
 
     The last task of a job does all of it, "general", whatever its name: of what the tasks before have done nothing is left to do,
     and no job ends without what was derived from deleted entries being gone, and a purge of what nobody can see any more.
     """
-    last = task.job.id == (task.row.task_ids or [None])[-1]
-    return {"indexed": _indexed(task, _changed(task), "general" if last else what)}
+    last = works.task_ids(task.row)[-1:] == [task.job.id]
+    return {"indexed": _indexed(task, works.changed(task.row), "general" if last else what)}
 
 
 def copy_environment(task: Task) -> Json:
@@ -84,7 +84,8 @@ def copy_environment(task: Task) -> Json:
     new = task.params["environment"]
     task.content.store.own(task.tenant, new, task.row.id)
     done = task.run(CopyEnvironment(base=task.params["base"], environment_id=new))
-    _note(task, done, [new], "copied")
+    result = {"copied": done, "environments": [new]}
+    task.checkpoint(task.cursor, done=done, total=done, changes={"result": result})
     task.content.store.unpin(task.tenant, task.holder)
     return {"copied": done}
 
@@ -107,11 +108,6 @@ def sync_environment(task: Task) -> Written:
     return written
 
 
-def finish_sync(task: Task) -> Json:
-    """SYNC_INDEXED_DATA: indexes the target."""
-    return {"indexed": _indexed(task, _changed(task), "general")}
-
-
 def drop_environment(task: Task) -> Json:
     """DELETE_ENVIRONMENT_DATA: unless a recurring sync was made of it since the job was."""
     environment_id = task.params["environment"]
@@ -123,13 +119,16 @@ def drop_environment(task: Task) -> Json:
 
 def clone_site(task: Task) -> Written:
     """CLONE_SITE: copies the site."""
-    params, row = task.params, task.row
+    params = task.params
     site = task.content.store.site(task.tenant, params["site"])
     if site is None:
         raise NotFound(f"there is no site {params['site']!r}")
-    mark = hashlib.sha256(f"{row.tenant}|{row.id}|{row.created_at.isoformat()}".encode()).hexdigest()[:24]
     operation = CloneSite(
-        site_id=site.id, new_id=f"site_{mark}", alias=params["alias"], name=params["name"], logo=params["logo"]
+        site_id=site.id,
+        new_id=f"site_{works.mark(task.row)[:24]}",
+        alias=params["alias"],
+        name=params["name"],
+        logo=params["logo"],
     )
     return _written(task, operation, site.environment_id, "copied")
 
@@ -146,11 +145,6 @@ def _written(task: Task, operation: Operation, environment_id: str, told: str) -
     return Written(environments=[environment_id], output={told: task.run(operation)})
 
 
-def _note(task: Task, done: int, environments: Sequence[str], told: str) -> None:
-    result = {told: done, "environments": list(environments)}
-    task.checkpoint(task.cursor, done=done, total=done, force=True, changes={"result": result})
-
-
 def _indexed(task: Task, environments: Sequence[str], what: What, *, must: bool = False) -> int:
     done = 0
     for at, environment_id in enumerate(environments):
@@ -161,10 +155,6 @@ def _indexed(task: Task, environments: Sequence[str], what: What, *, must: bool 
                 raise
             task.log.warning("the environment %s was removed meanwhile", environment_id)
     return done
-
-
-def _changed(task: Task) -> Sequence[str]:
-    return (task.row.result or {}).get("environments") or ()
 
 
 def _environment(task: Task, named: str | None) -> Environment:

@@ -18,7 +18,7 @@ from gnj.queue.errors import NotFound
 from gnj.queue.lists import limit as checked_limit
 from gnj.queue.lists import offset as checked_offset
 from gnj.queue.model import Job, Schedule, attributes
-from gnj.queue.model_content import SYNC, ContentJob, ContentStatus, ContentType
+from gnj.queue.model_content import CONTENT_UNFINISHED, SYNC, ContentJob, ContentStatus, ContentType
 from gnj.queue.service import Queue
 from gnj.queue.storage import Rows, Select
 from gnj.queue.unit import Unit
@@ -86,7 +86,7 @@ class SyncMaker:
     def busy(self, tx: Rows, row: Schedule) -> bool:
         """Whether the newest run of the schedule has not ended."""
         newest = _newest(tx, row.id)
-        return newest is not None and newest.status in works.UNFINISHED
+        return newest is not None and newest.status in CONTENT_UNFINISHED
 
     def skipped(self, unit: Unit, row: Schedule, at: datetime) -> None:
         """Says so, as a WARNING in the log of the run that has not ended."""
@@ -212,7 +212,7 @@ def _existing(unit: Unit, tenant: str, id: int) -> Schedule:
 
 
 def _newest(tx: Rows, schedule_id: int) -> ContentJob | None:
-    select = Select(equal(ContentJob, schedule_id=schedule_id), order=(("id", True),), limit=1)
+    select = Select(equal(ContentJob, schedule_id=schedule_id), order=_NEWEST, limit=1)
     return next(iter(tx.find(ContentJob, select)), None)
 
 
@@ -222,7 +222,7 @@ def _shown(tx: Rows, rows: Sequence[Schedule]) -> list[RecurringSync]:
         return []
     newest = Select(
         equal(ContentJob, schedule_id=tuple(row.id for row in rows)),
-        order=(("id", True),),
+        order=_NEWEST,
         limit=1,
         per="schedule_id",
     )
@@ -248,6 +248,6 @@ def _status(row: Schedule, last: ContentStatus | None) -> RecurringStatus:
         return RecurringStatus.DELETED
     if row.paused:
         return RecurringStatus.PAUSED
-    if last in works.UNFINISHED:
+    if last in CONTENT_UNFINISHED:
         return RecurringStatus.ACTIVE
     return RecurringStatus.FAILED if last is ContentStatus.FAILED else RecurringStatus.SCHEDULED

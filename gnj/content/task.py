@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, Protocol, TypeAlias
 from gnj.content.application import Content
 from gnj.content.store import Busy, Holder, Operation, Stale
 from gnj.content.tasklog import TaskLog
+from gnj.queue import works
 from gnj.queue.errors import (
     CancelPending,
     CancelRequested,
@@ -392,7 +393,7 @@ def _done(task: Task, work: Work) -> Json:
 
 def _begin(task: Task) -> None:
     """The first checkpoint, by which the content job is seen to be active."""
-    if not task.progress and task.job.id == (task.row.task_ids or [None])[0]:
+    if not task.progress and works.task_ids(task.row)[:1] == [task.job.id]:
         for warning in task.params.get("warnings") or ():
             task.log.warning("%s", warning)
     done, total = task.progress.get("done", 0), task.progress.get("total")

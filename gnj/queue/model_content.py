@@ -98,6 +98,8 @@ TASKS: Final[Mapping[ContentType, tuple[TaskType, ...]]] = MappingProxyType(
 
 CONTENT_OVER: Final = frozenset({ContentStatus.COMPLETED, ContentStatus.FAILED, ContentStatus.DELETED})
 """No task of such a content job will do anything more."""
+CONTENT_UNFINISHED: Final = frozenset(ContentStatus) - CONTENT_OVER
+"""All others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

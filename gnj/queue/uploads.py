@@ -10,7 +10,7 @@ from typing import Final
 from gnj.queue.clock import NOW, After
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.model import attributes
-from gnj.queue.model_content import CONTENT_OVER, ContentJob, ContentStatus, ContentType, Upload
+from gnj.queue.model_content import CONTENT_UNFINISHED, ContentJob, ContentType, Upload
 from gnj.queue.runner import Runner
 from gnj.queue.storage import Rows, Select
 from gnj.queue.unit import Unit
@@ -19,7 +19,6 @@ from gnj.queue.where import And, Compare, Condition, Not, Or, equal
 
 MOST: Final = 1_000
 """Uploads of a tenant that may be open at once."""
-_READING: Final = tuple(frozenset(ContentStatus) - CONTENT_OVER)
 
 
 class Uploading(Runner):
@@ -93,11 +92,6 @@ class Uploading(Runner):
         found = self.storage.find(Upload, Select(equal(Upload, upload_id=upload_id), limit=1), tenant=tenant)
         return found[0] if found else None
 
-    def upload_by_key(self, tenant: str, key: str) -> Upload | None:
-        """The upload of the tenant that makes, or has made, the file of that key."""
-        found = self.storage.find(Upload, Select(equal(Upload, key=key), limit=1), tenant=tenant)
-        return found[0] if found else None
-
     def complete_upload(self, tenant: str, upload_id: str) -> Upload:
         """Notes that the file is complete; nothing for one that is already, or was. Raises `NotFound`."""
 
@@ -130,7 +124,9 @@ class Uploading(Runner):
 
     def is_file_read(self, tenant: str, key: str) -> bool:
         """Whether a content job that is not over reads the file of that key, or is going to."""
-        return self.storage.exists(ContentJob, equal(ContentJob, tenant=tenant, file_key=key, status=_READING))
+        return self.storage.exists(
+            ContentJob, equal(ContentJob, tenant=tenant, file_key=key, status=tuple(CONTENT_UNFINISHED))
+        )
 
     def drop_upload(self, id: int) -> bool:
         """Removes the row of an upload that is open, or of an unwanted file, for good, by the row's id, after the file store let go of

@@ -10,7 +10,7 @@ from gnj.queue import lists, works
 from gnj.queue.errors import InvalidInput
 from gnj.queue.inputs import check_tenant
 from gnj.queue.model import Job, RecordT
-from gnj.queue.model_content import CONTENT_OVER, ContentJob, ContentLog, ContentStatus, ContentType
+from gnj.queue.model_content import CONTENT_OVER, CONTENT_UNFINISHED, ContentJob, ContentLog, ContentStatus, ContentType
 from gnj.queue.runner import Runner
 from gnj.queue.storage import Select
 from gnj.queue.values import MAX_NAME, Json, check_int, check_json, check_text, check_time, clean_text, shown
@@ -177,7 +177,7 @@ class Working(Runner):
 
     def unfinished_content_jobs(self, tenant: str, type: ContentType | None = None) -> Sequence[ContentJob]:
         """The tenant's content jobs that are not over, of all types or of one: there are 1,000 at most."""
-        parts = [equal(ContentJob, status=tuple(works.UNFINISHED))]
+        parts = [equal(ContentJob, status=tuple(CONTENT_UNFINISHED))]
         if type is not None:
             parts.append(equal(ContentJob, type=type))
         return self.storage.find(ContentJob, Select(And(tuple(parts))), tenant=tenant)

@@ -6,6 +6,7 @@ A content job is made with its pipeline and the jobs that are its tasks; what th
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from gnj.queue.clock import NOW
 from gnj.queue.errors import CancelRequested, Failed, InvalidInput, NotFound
 from gnj.queue.following import change
 from gnj.queue.model import ContentJob, ContentLog, Job, attributes
-from gnj.queue.model_content import CONTENT_OVER, KIND, TASKS, ContentStatus, ContentType
+from gnj.queue.model_content import CONTENT_OVER, CONTENT_UNFINISHED, KIND, TASKS, ContentStatus, ContentType
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
 from gnj.queue.unit import Unit
@@ -35,7 +36,6 @@ MOST: Final = 1_000
 """Content jobs of a tenant that are not over."""
 MAX_STALLED: Final = 20
 """Leases that a task may lose: it goes on where it was, so that losing one costs little."""
-UNFINISHED: Final = frozenset(ContentStatus) - CONTENT_OVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def create(
 
     Raises `InvalidInput` where the tenant has `MOST` that are not over.
     """
-    if unit.tx.count(ContentJob, equal(ContentJob, status=tuple(UNFINISHED)), tenant=tenant) >= MOST:
+    if unit.tx.count(ContentJob, equal(ContentJob, status=tuple(CONTENT_UNFINISHED)), tenant=tenant) >= MOST:
         raise InvalidInput(f"at most {MOST:,} jobs can be under way: wait until one has ended, or delete one")
     steps: list[dict[str, Any]] = [
         {
@@ -169,6 +169,16 @@ def log(unit: Unit, row: ContentJob, task_id: int, lines: Sequence[Line], *, bey
 def task_ids(row: ContentJob) -> list[int]:
     """The ids of the jobs that are its tasks, in their order."""
     return row.task_ids if isinstance(row.task_ids, list) else []
+
+
+def changed(row: ContentJob) -> Sequence[str]:
+    """The ids of the environments that the tasks of a content job have changed so far."""
+    return (row.result or {}).get("environments") or ()
+
+
+def mark(row: ContentJob) -> str:
+    """Hexadecimal digits: the same for every try of a content job, others for every other one, also of a database made anew."""
+    return hashlib.sha256(f"{row.tenant}|{row.id}|{row.created_at.isoformat()}".encode()).hexdigest()
 
 
 def trim(tx: Rows, age: float, limit: int) -> int:

@@ -87,7 +87,7 @@ def seen(queue):
 
 READS = {"get", "select", "count", "types", "list", "next_ticks", "tick_of", "shared_secret"}
 READS |= {"find_one", "errors_of", "page", "queues", "summary", "settings_of", "figures", "recent", "is_paused"}
-READS |= {"upload", "upload_by_key", "expired_uploads", "content_job", "content_jobs", "content_tasks"}
+READS |= {"upload", "expired_uploads", "content_job", "content_jobs", "content_tasks"}
 READS |= {"content_logs", "content_task", "content_over", "unfinished_content_jobs", "unwanted_files", "is_file_read"}
 READS |= {"limits_of", "is_limited", "registrations", "standing", "logs", "claim_token", "by_claim_token"}
 WAYS = {"run", "within", "inside", "joined", "lease_of", "listening", "transaction", "again", "alone", "unheard"}

@@ -14,6 +14,7 @@ from gnj.api.content.paging import collection
 from gnj.content.recurring import RecurringSync
 from gnj.graphql.plans import Reads
 from gnj.graphql.records import Resolvers
+from gnj.queue import works
 from gnj.queue.model import Job
 from gnj.queue.model_content import PREFIX, ContentJob, TaskType
 from gnj.queue.states import JobStatus
@@ -119,10 +120,10 @@ def _task_type(task: Task, _info: Info) -> TaskType:
 
 def _run_at(task: Task, _info: Info) -> datetime | None:
     """When a task may begin, where that is known; when it did, where not."""
-    job, order = task.job, task.row.task_ids
+    job = task.job
     if job.start_after is not None:
         return job.start_after
-    first = isinstance(order, list) and order[:1] == [job.id]
+    first = works.task_ids(task.row)[:1] == [job.id]
     return job.created_at if first else job.started_at
 
 
