@@ -8,13 +8,13 @@ it made. Each step is one transaction; on SQLite nobody else writes while it las
 
 from __future__ import annotations
 
-import argparse
 import resource
 import secrets
 import tempfile
 import time
 from datetime import UTC, datetime
 
+from benchmarks.harness import options
 from gnj.content.filters import EVERYTHING
 from gnj.content.model import NewEntry
 from gnj.content.store import (
@@ -39,11 +39,7 @@ WHEN = datetime(2024, 1, 1, tzinfo=UTC)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.content_copy",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.command_line(__doc__)
     parser.add_argument("url", nargs="?")
     parser.add_argument("--entries", type=int, default=1_000_000)
     arguments = parser.parse_args()

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import options
 from gnj import GNJ
 from gnj.queue.model_content import ContentJob, ContentType
 
@@ -27,11 +28,7 @@ KEY = "uploads/1/entries.json"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.content_import",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = options.command_line(__doc__)
     parser.add_argument("url", nargs="?")
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--body", type=int, default=400, help="characters of each entry's body")

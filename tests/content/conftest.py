@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +18,11 @@ import pytest
 from gnj import GNJ
 from gnj.content import handlers as content_handlers
 from gnj.queue.model import Job
+from gnj.storage.sql.content import SqlContentStore
 from gnj.testing import drain
 from gnj.worker import Handlers
 from tests import databases
+from tests.content.operating import open_store
 
 TestClient = pytest.importorskip("starlette.testclient").TestClient
 BACKENDS = ["sqlite", "postgresql"]
@@ -37,6 +38,13 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     server = request.getfixturevalue("postgresql_server")
     with server.database() as url:
         yield url
+
+
+@pytest.fixture(scope="module")
+def store(backend: str) -> Iterator[SqlContentStore]:
+    """A content store on the module's database."""
+    with open_store(backend) as made:
+        yield made
 
 
 @pytest.fixture
@@ -93,13 +101,15 @@ def client(request: pytest.FixtureRequest, jobs: GNJ) -> Iterator[httpx.Client]:
 
     A test that needs one kind only: `@pytest.mark.parametrize("client", ["asgi"], indirect=True)`.
     """
-    with ExitStack() as stack:
-        if request.param == "asgi":
-            app = jobs.asgi_app(["content"])
-            yield stack.enter_context(TestClient(app, base_url="http://localhost", client=("127.0.0.1", 50000)))
-        else:
-            transport = httpx.WSGITransport(jobs.wsgi_app(["content"]), remote_addr="127.0.0.1")
-            yield stack.enter_context(httpx.Client(transport=transport, base_url="http://localhost"))
+    if request.param == "asgi":
+        with TestClient(
+            jobs.asgi_app(["content"]), base_url="http://localhost", client=("127.0.0.1", 50000)
+        ) as over_asgi:
+            yield over_asgi
+    else:
+        transport = httpx.WSGITransport(jobs.wsgi_app(["content"]), remote_addr="127.0.0.1")
+        with httpx.Client(transport=transport, base_url="http://localhost") as over_wsgi:
+            yield over_wsgi
 
 
 @pytest.fixture

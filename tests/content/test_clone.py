@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -11,13 +10,7 @@ from gnj.content.store import CloneSite, Delete, Stale
 from gnj.queue.errors import Duplicate, NotFound
 from gnj.storage.sql.content import SqlContentStore, cloning
 from gnj.storage.sql.content.references import texts
-from tests.content.operating import Desk, asset, entry, open_store, plans, scans
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
+from tests.content.operating import Desk, asset, entry, plans, scans
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,13 +9,7 @@ import pytest
 from gnj.content.store import CopyEnvironment, Delete, DropEnvironment, Stale
 from gnj.queue.errors import Duplicate, InvalidInput, NotFound
 from gnj.storage.sql.content import SqlContentStore, copying
-from tests.content.operating import Desk, asset, entry, open_store, plans, scans
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
+from tests.content.operating import Desk, asset, entry, plans, scans
 
 
 @pytest.fixture

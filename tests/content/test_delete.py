@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,15 +14,9 @@ from gnj.content.store import Delete, DeleteField, Stale
 from gnj.queue.errors import NotFound
 from gnj.storage.sql.content import SqlContentStore, deleting
 from tests.content.fakes import meets
-from tests.content.operating import Desk, asset, entry, open_store, plans, scans
+from tests.content.operating import Desk, asset, entry, plans, scans
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
 
 
 @pytest.fixture

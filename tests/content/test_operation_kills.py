@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from gnj.content.store import CloneSite, CopyEnvironment, Delete, Holder, Operation, SyncEnvironment
 from gnj.storage.sql.content import SqlContentStore, cloning, copying, deleting, syncing
-from tests.content.operating import Desk, asset, entry, open_store
+from tests.content.operating import Desk, asset, entry
 
 PAGE = 40
 _WORKER = """
@@ -33,12 +32,6 @@ while not over:
     cursor, over = step.cursor, step.over
     print(json.dumps([cursor, over]), flush=True)
 """
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
 
 
 def filled(store: SqlContentStore, tenant: str) -> Desk:

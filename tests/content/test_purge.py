@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,13 +10,7 @@ from sqlalchemy import update
 from gnj.content.filters import EVERYTHING, Condition, EntryFilter
 from gnj.content.store import Delete, Reindex, What
 from gnj.storage.sql.content import SqlContentStore
-from tests.content.operating import WHATS, Desk, asset, entry, open_store, plans, scans
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
+from tests.content.operating import WHATS, Desk, asset, entry, plans, scans
 
 
 @pytest.fixture

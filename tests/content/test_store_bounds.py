@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,13 +11,7 @@ from gnj.content.model import NewEntry
 from gnj.content.store import CloneSite
 from gnj.queue.errors import InvalidInput
 from gnj.storage.sql.content import SqlContentStore, bounds
-from tests.content.operating import Desk, asset, entry, open_store
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
+from tests.content.operating import Desk, asset, entry
 
 
 @pytest.fixture

@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from gnj.content.filters import EVERYTHING, Condition, EntryFilter
 from gnj.content.store import CloneSite, Delete, DeleteField, Reindex, SyncEnvironment
 from gnj.queue.errors import InvalidInput
 from gnj.storage.sql.content import SqlContentStore, derived, sizes
-from tests.content.operating import Desk, entry, open_store
+from tests.content.operating import Desk, entry
 
 LARGE = "é" * 1_000
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
 
 
 @pytest.fixture

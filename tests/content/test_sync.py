@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,15 +15,9 @@ from gnj.content.model import Asset, NewEntry
 from gnj.content.store import CloneSite, Delete, DeleteField, DropEnvironment, Stale, SyncEnvironment
 from gnj.queue.errors import NotFound
 from gnj.storage.sql.content import SqlContentStore, syncing
-from tests.content.operating import WHEN, Desk, asset, entry, open_store, plans, scans
+from tests.content.operating import WHEN, Desk, asset, entry, plans, scans
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def store(backend: str) -> Iterator[SqlContentStore]:
-    with open_store(backend) as store:
-        yield store
 
 
 @pytest.fixture

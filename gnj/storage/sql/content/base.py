@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, cast
 
-from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, any_, bindparam, func, select, true
+from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, any_, bindparam, exists, func, select, true
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -86,6 +86,12 @@ class Base:
         # OFFSET: else the two are joined in whichever way seems cheaper
         found = select(*(table.c[name] for name in columns)).where(of, table.c[by] == given.c.text).offset(0).lateral()
         return select(found).select_from(given.join(found, true()))
+
+    def free_site_ids(self, rows: SqlRows, environment: int) -> None:
+        """Has the environment give up the ids of those sites of which it has no row, at whichever version."""
+        claim, site = self.tables.site_id, self.tables.site
+        kept = exists().where(site.c.environment == environment, site.c.site_id == claim.c.site_id)
+        rows.run(claim.delete().where(claim.c.environment == environment, ~kept))
 
     def texts(self, texts: Collection[str]) -> Any:
         """Texts as a parameter of `among`."""

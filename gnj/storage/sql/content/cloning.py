@@ -14,6 +14,7 @@ from gnj.queue.values import Json
 from gnj.storage.sql.content import bounds
 from gnj.storage.sql.content.copying import Copying
 from gnj.storage.sql.content.references import mapped, texts
+from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
     among,
@@ -27,7 +28,6 @@ from gnj.storage.sql.content.versions import (
     upto,
     values_of,
 )
-from gnj.storage.sql.content.writing import Locked, locked
 from gnj.storage.sql.schema_content import CURRENT
 from gnj.storage.sql.transaction import SqlRows
 

@@ -15,6 +15,7 @@ from gnj.storage.sql.columns import ID
 from gnj.storage.sql.content.base import GONE, MAKING, ready_row
 from gnj.storage.sql.content.reading import Reading
 from gnj.storage.sql.content.references import mapped, mentions
+from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
     count,
@@ -34,7 +35,6 @@ from gnj.storage.sql.content.versions import (
     upto,
     values_of,
 )
-from gnj.storage.sql.content.writing import Locked, locked
 from gnj.storage.sql.schema_content import CURRENT
 from gnj.storage.sql.transaction import SqlRows
 

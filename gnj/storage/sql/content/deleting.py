@@ -14,6 +14,7 @@ from gnj.queue.values import Json, dump_json, load_json
 from gnj.queue.working import Line
 from gnj.storage.sql.columns import JSON
 from gnj.storage.sql.content.base import Base
+from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
     count,
@@ -32,7 +33,6 @@ from gnj.storage.sql.content.versions import (
     warning,
 )
 from gnj.storage.sql.content.where import meets
-from gnj.storage.sql.content.writing import Locked, locked
 from gnj.storage.sql.transaction import SqlRows
 
 PAGE: Final = 2_000

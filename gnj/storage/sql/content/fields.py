@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Row, func, or_, select
+from sqlalchemy import Row, or_, select
 
 from gnj.content.model import NewEntry
 from gnj.queue.values import Json
@@ -14,6 +14,7 @@ from gnj.storage.sql.content import bounds
 from gnj.storage.sql.content.base import Base
 from gnj.storage.sql.content.loading import load, make_room
 from gnj.storage.sql.content.turns import Locked
+from gnj.storage.sql.content.versions import count
 from gnj.storage.sql.schema_content import CURRENT
 from gnj.storage.sql.transaction import SqlRows
 
@@ -113,7 +114,7 @@ class Models:
         if self._stored is None:
             table = self._base.tables.model
             of = (table.c.environment == self._at.id, table.c.until == CURRENT)
-            self._stored = int(self._rows.run(select(func.count()).select_from(table).where(*of)).scalar_one())
+            self._stored = count(self._rows, table, *of)
         made = sum(model.row is None for model in self._ids.values())
         return max(0, bounds.MOST_MODELS - self._stored - made)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import ColumnElement, and_, delete, exists, func, select, text
+from sqlalchemy import and_, delete, func, select, text
 
 from gnj.storage.sql.content.base import Base
 from gnj.storage.sql.schema_content import ENDED
@@ -40,11 +40,5 @@ class Purging(Base):
                     some = select(table.c.id).where(ended).limit(limit - removed)
                     removed += rows.run(delete(table).where(table.c.id.in_(some))).rowcount
             if removed < limit:
-                rows.run(delete(t.site_id).where(t.site_id.c.environment == found.id, ~self._has_rows()))
+                self.free_site_ids(rows, found.id)
             return int(removed)
-
-    def _has_rows(self) -> ColumnElement[bool]:
-        """That a site of the id is in its environment, at whichever version."""
-        i, s = self.tables.site_id, self.tables.site
-        mine = (s.c.environment == i.c.environment, s.c.site_id == i.c.site_id)
-        return exists(select(1).where(*mine)).correlate(i)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Row, and_, func, select
+from sqlalchemy import Row, and_, select
 
 from gnj.content.model import Asset, NewEntry
 from gnj.content.store import Holder
@@ -19,6 +19,7 @@ from gnj.storage.sql.content.bounds import LONGEST, LONGEST_PATH, too_long
 from gnj.storage.sql.content.fields import Models
 from gnj.storage.sql.content.loading import load, make_room
 from gnj.storage.sql.content.turns import Locked, locked
+from gnj.storage.sql.content.versions import count
 from gnj.storage.sql.schema_content import CURRENT
 from gnj.storage.sql.transaction import SqlRows
 
@@ -161,7 +162,7 @@ class Putting(Base):
         there = set(rows.run(named, {"ids": self.texts(ids)}).scalars())
         room = 0
         if len(there) < len(ids):
-            room = bounds.MOST_SITES - int(rows.run(select(func.count()).select_from(table).where(*of)).scalar_one())
+            room = bounds.MOST_SITES - count(rows, table, *of)
         return _Sites({id for id, environment in claims.items() if environment != at.id}, there, room)
 
     def _make_sites(

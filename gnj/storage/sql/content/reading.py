@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, Table, and_, func, or_, select, text, update
+from sqlalchemy import Row, Table, and_, func, or_, select, update
 
 from gnj.content.filters import EntryFilter
 from gnj.content.model import Asset, Entry, Environment, Model, Page, Site, Snapshot
@@ -15,8 +15,8 @@ from gnj.queue.errors import InvalidInput
 from gnj.storage.sql.content import sizes
 from gnj.storage.sql.content.base import READY, Base, ready_row, visible
 from gnj.storage.sql.content.sizes import cut, weight
+from gnj.storage.sql.content.versions import count, count_seen
 from gnj.storage.sql.content.where import is_narrow, meets
-from gnj.storage.sql.schema_content import ENDED
 from gnj.storage.sql.transaction import SqlRows
 
 PINNED: Final = timedelta(days=7)
@@ -95,7 +95,7 @@ class Reading(Base):
             of = and_(table.c.environment == at.id, visible(table, at.version))
             if site_id is not None:
                 of = and_(of, table.c.site_id == site_id)
-            total: int = rows.run(select(func.count()).select_from(table).where(of)).scalar_one()
+            total = count(rows, table, of)
             page = select(table).where(of).order_by(table.c.site_id, table.c.path)
             found = [] if offset >= total else rows.run(page.offset(offset).limit(limit)).all()
         return Page([_asset(row) for row in found], total)
@@ -145,15 +145,9 @@ class Reading(Base):
 
     def _total(self, rows: SqlRows, at: Row[Any], filter: EntryFilter) -> int:
         table = self.tables.entry
-        of = and_(table.c.environment == at.id, meets(self.tables, filter))
-        if filter.conditions:
-            there = [select(func.count()).select_from(table).where(of, visible(table, at.version))]
-        else:  # what has begun, without what has ended: indexes alone tell
-            begun = select(func.count()).select_from(table).where(of, table.c.since <= at.version)
-            ended = select(func.count()).select_from(table).where(of, text(ENDED), table.c.until <= at.version)
-            there = [begun, ended]
-        first, *less = (rows.run(each).scalar_one() for each in there)
-        return int(first - sum(less))
+        if not filter.conditions:
+            return count_seen(rows, table, at.id, at.version)
+        return count(rows, table, table.c.environment == at.id, meets(self.tables, filter), visible(table, at.version))
 
     def _named(self, rows: SqlRows, tenant: str, named: str | None) -> Row[Any] | None:
         table = self.tables.environment

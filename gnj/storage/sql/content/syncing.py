@@ -14,6 +14,7 @@ from gnj.storage.sql.columns import JSON
 from gnj.storage.sql.content.base import ready_row
 from gnj.storage.sql.content.copying import Copying, site_id_in
 from gnj.storage.sql.content.references import mapped, mentions
+from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
     among,
@@ -34,7 +35,6 @@ from gnj.storage.sql.content.versions import (
     upto,
     values_of,
 )
-from gnj.storage.sql.content.writing import Locked, locked
 from gnj.storage.sql.schema_content import CURRENT
 from gnj.storage.sql.transaction import SqlRows
 

@@ -29,16 +29,14 @@ class Locked:
         return self.version + 1
 
 
-def locked(
-    base: Base, rows: SqlRows, tenant: str, environment_id: str, holder: Holder | None, *, lock: bool = True
-) -> Locked:
-    """The environment, locked, for its writer `holder`, or for the owner of one that is being made; None: for whoever needs no
-    `open`, in whatever state it is. For what only reads it need not be locked.
+def locked(base: Base, rows: SqlRows, tenant: str, environment_id: str, holder: Holder, *, lock: bool = True) -> Locked:
+    """The environment, locked, for its writer `holder`, or for the owner of one that is being made. For what only reads it need
+    not be locked.
 
     Raises `NotFound` for one that the tenant does not have, and `Stale` for a holder that is not, or not any more, its writer.
     """
     row = environment_row(base, rows, tenant, environment_id, lock=lock)
-    if holder is not None and not (row.owner == holder.job if row.state == MAKING else writer(row) == holder):
+    if not (row.owner == holder.job if row.state == MAKING else writer(row) == holder):
         raise Stale
     return Locked(row.id, row.environment_id, row.version, row.state)
 

@@ -33,7 +33,7 @@ from sqlalchemy.types import NullType
 from gnj.content.store import Step
 from gnj.queue.working import INFORMATION, WARNING, Line
 from gnj.storage.sql.columns import ID
-from gnj.storage.sql.content.base import Base, unindexed
+from gnj.storage.sql.content.base import Base, unindexed, visible
 from gnj.storage.sql.content.sizes import cut, weight
 from gnj.storage.sql.schema_content import CURRENT, ENDED
 from gnj.storage.sql.transaction import SqlRows
@@ -49,8 +49,7 @@ def values_of(table: Table, *but: str) -> tuple[Column[Any], ...]:
 
 def seen(table: Any, environment: int, version: int) -> ColumnElement[bool]:
     """The rows that a reader of that version sees, to be looked up by the index of their ids."""
-    there = (unindexed(table.c.since) <= version, unindexed(table.c.until) > version)
-    return and_(table.c.environment == environment, *there)
+    return and_(table.c.environment == environment, visible(table, version))
 
 
 def standing(table: Any, environment: int) -> ColumnElement[bool]:

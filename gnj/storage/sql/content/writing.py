@@ -8,18 +8,16 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, Final
 
-from sqlalchemy import Row, exists, func, literal, or_, select, text, union_all, update
+from sqlalchemy import Row, func, literal, or_, select, text, union_all, update
 
 from gnj.content.store import Busy, Holder, Stale
 from gnj.queue.errors import Duplicate, NotFound
 from gnj.storage.sql.columns import ID
 from gnj.storage.sql.content.base import GONE, MAKING, READY, environment_row, ready_row
 from gnj.storage.sql.content.putting import Putting
-from gnj.storage.sql.content.turns import Locked, is_before, locked, writer
+from gnj.storage.sql.content.turns import is_before, writer
 from gnj.storage.sql.schema_content import CURRENT, ENDED
 from gnj.storage.sql.transaction import SqlRows
-
-__all__ = ["Locked", "Writing", "locked"]
 
 MAIN: Final = "main"
 """The alias of default environments."""
@@ -183,9 +181,7 @@ class Writing(Putting):
             if row.writer_task != _UNDOING:
                 self._turn(rows, row, Holder(row.writer_job, _UNDOING, 0))
             return False
-        claim, site = self.tables.site_id, self.tables.site
-        kept = exists().where(site.c.environment == row.id, site.c.site_id == claim.c.site_id)
-        rows.run(claim.delete().where(claim.c.environment == row.id, ~kept))
+        self.free_site_ids(rows, row.id)
         self._turn(rows, row, None)
         return True
 
