@@ -96,12 +96,16 @@ def test_libraries_tell_nothing_that_was_not_asked_for(start, jobs, home):
     assert not [line for line in worker.errors if " gnj." not in line]
 
 
+LATE = "import time\nprint('importing', flush=True)\nfor _ in range(300): time.sleep(0.1)\n"
+"""Takes half a minute to import. In small sleeps: a signal that comes just before one is handled after it."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
     "command", [["worker", "late:handlers"], ["serve", "--port", "0", "--workers", "late:handlers"]]
 )
 def test_a_signal_while_the_module_is_imported(start, home, command, number):
-    (home / "late.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(30)\n")
+    (home / "late.py").write_text(LATE)
     begun = start(*command)
     begun.wait_for("importing")
     assert begun.signal(number) < 5
