@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,18 @@ _FIXTURE_BACKENDS = {
     "npm_packages": "node",
 }
 
-_ABOVE = {"adapters", "api", "client", "operations", "push", "queues_api", "reliability", "security", "worker"}
+_ABOVE = {
+    "adapters",
+    "api",
+    "client",
+    "operations",
+    "push",
+    "queues_api",
+    "reliability",
+    "security",
+    "transactions",
+    "worker",
+}
 """What is tested above the storage: on MySQL only with the slow ones, for what differs there the tests of the storage and the core
 are to find.
 """
@@ -51,12 +63,21 @@ def postgresql_url(postgresql_server: databases.PostgresqlServer) -> str:
 
 
 @pytest.fixture
-def postgresql_database(postgresql_server: databases.PostgresqlServer) -> Iterator[Callable[[], str]]:
-    """Call it for the URL of a fresh, empty database, as often as the test needs one."""
+def with_tables(request: pytest.FixtureRequest) -> bool:
+    """Whether the databases of the test have gnj's tables: but for `@pytest.mark.unmigrated`."""
+    return request.node.get_closest_marker("unmigrated") is None
+
+
+@pytest.fixture
+def postgresql_database(
+    postgresql_server: databases.PostgresqlServer,
+    with_tables: bool,
+) -> Iterator[Callable[[], str]]:
+    """Call it for the URL of a fresh database, as often as the test needs one."""
     made: list[str] = []
 
     def make() -> str:
-        made.append(postgresql_server.create_database())
+        made.append(postgresql_server.create_database(migrated=with_tables))
         return made[-1]
 
     yield make
@@ -71,24 +92,33 @@ def mysql_server() -> Iterator[databases.MysqlServer]:
 
 
 @pytest.fixture
-def mysql_database(mysql_server: databases.MysqlServer) -> Iterator[Callable[[], str]]:
-    """Call it for the URL of a fresh, empty database, as often as the test needs one."""
+def mysql_database(
+    mysql_server: databases.MysqlServer,
+    with_tables: bool,
+) -> Iterator[Callable[[], str]]:
+    """Call it for the URL of a database of its own, as often as the test needs one."""
     made: list[str] = []
 
     def make() -> str:
-        made.append(mysql_server.create_database())
+        made.append(mysql_server.create_database(migrated=with_tables))
         return made[-1]
 
     yield make
     for url in made:
-        mysql_server.drop_database(url)
+        if with_tables:
+            mysql_server.give_back(url)
+        else:
+            mysql_server.drop_database(url)
 
 
 @pytest.fixture
-def sqlite_database(tmp_path: Path) -> Callable[[], str]:
-    """Call it for the URL of a SQLite file that does not exist yet, as often as the test needs one."""
+def sqlite_database(
+    tmp_path: Path,
+    with_tables: bool,
+) -> Callable[[], str]:
+    """Call it for the URL of a SQLite file of its own, as often as the test needs one."""
     numbers = itertools.count(1)
-    return lambda: databases.sqlite_database(tmp_path, f"gnj{next(numbers)}")
+    return lambda: databases.sqlite_database(tmp_path, f"gnj{next(numbers)}", migrated=with_tables)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -104,7 +134,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.backend(backend))
         if unknown := _backends(item) - databases.BACKENDS:
             raise pytest.UsageError(f"{item.nodeid}: no such backend: {', '.join(sorted(unknown))}")
-        if hasattr(item, "callspec") and "mysql" in _backends(item) and item.path.parent.name in _ABOVE:
+        if _is_slow_here(item):
             item.add_marker(pytest.mark.slow)
 
 
@@ -122,6 +152,15 @@ def pytest_runtest_makereport(
                 f"{', '.join(sorted(backends))} is required by GNJ_TEST_REQUIRE, but was skipped: {reason}"
             )
     return report
+
+
+def _is_slow_here(item: pytest.Item) -> bool:
+    """Whether the test is one of the slow ones on the database that it has got."""
+    if not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+        return False
+    names = _backends(item) | set(re.split("[- ]", item.callspec.id))
+    slow = {name for marker in item.iter_markers("slow_on") for name in marker.args}
+    return not names.isdisjoint(slow) or ("mysql" in names and item.path.parent.name in _ABOVE)
 
 
 def _backends(item: pytest.Item) -> set[str]:

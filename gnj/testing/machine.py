@@ -184,8 +184,9 @@ class StorageMachine(RuleBasedStateMachine):
         for kind in RECORDS.values():
             assert len(theirs[kind]) == len(ours[kind]), f"{kind.__name__}: {theirs[kind]} is not {ours[kind]}"
             pairs = [(a.id, b.id) for a, b in zip(ours[kind], theirs[kind], strict=True)]
-            self.other.theirs[kind] = dict(pairs)
-            self.other.ours[kind] = {b: a for a, b in pairs}
+            # those that are gone stay known: a row may name one, such as the job that it retries
+            self.other.theirs[kind] = self.other.theirs.get(kind, {}) | dict(pairs)
+            self.other.ours[kind] = self.other.ours.get(kind, {}) | {b: a for a, b in pairs}
             self.model.apart = self.other.apart = self.other.apart or any(a != b for a, b in pairs)
         for kind in RECORDS.values():
             for one, other in zip(ours[kind], theirs[kind], strict=True):

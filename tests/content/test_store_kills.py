@@ -84,6 +84,7 @@ def told(store, org):
     return [rows, *named, [sorted(field["alias"] for field in each.fields) for each in models]]
 
 
+@pytest.mark.slow_on("sqlite")
 def test_a_killed_import_is_done_again_to_the_same_end(store, backend, org):
     plain = f"{org}-plain"
     begun(store, plain)

@@ -220,6 +220,7 @@ def _content(sites: dict[str, str], of: Any) -> tuple[list[NewEntry], list[Asset
     )
 
 
+@pytest.mark.slow_on("postgresql")
 @settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(one=st.tuples(_ENTRIES, _ASSETS), two=st.tuples(_ENTRIES, _ASSETS), three=st.tuples(_ENTRIES, _ASSETS))
 def test_whatever_both_had_they_are_alike_afterwards(desk: Desk, one: Any, two: Any, three: Any) -> None:

@@ -108,6 +108,7 @@ def until(condition, seconds=20.0):
     return found
 
 
+@pytest.mark.slow_on("sqlite")
 def test_a_restart_of_the_server_touches_no_job(database, tmp_path, worker):
     """The original cancels everything that is being processed when it boots (B12); its client does not outlive an outage
     while it polls (B25), but does while a job runs, which is when it matters."""
@@ -129,6 +130,7 @@ def test_a_restart_of_the_server_touches_no_job(database, tmp_path, worker):
         assert "code: 'ECONNRE" in npm.process.stderr.read()
 
 
+@pytest.mark.slow_on("sqlite")
 def test_a_killed_npm_worker_loses_its_job_to_another(database, tmp_path, worker):
     with Server(database, tmp_path, "--lease", "1") as server, GNJ(database) as jobs:
         job = jobs.enqueue("work", "wait")

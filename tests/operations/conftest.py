@@ -50,7 +50,7 @@ def call(jobs: gnj.GNJ) -> Called:
 @pytest.fixture(scope="session")
 def postgresql_emptied(postgresql_server: databases.PostgresqlServer) -> Iterator[Callable[[], str]]:
     """Call it for the URL of a migrated database without rows: the same each time."""
-    with postgresql_server.database() as url:
+    with postgresql_server.database(migrated=True) as url:
         with gnj.GNJ(url) as first:
             first.migrate()
 

@@ -136,6 +136,7 @@ def ask(jobs, query, variables=None, headers=None):
     return asyncio.run(main())
 
 
+@pytest.mark.slow_on("postgresql")
 @pytest.mark.parametrize("door", DOORS)
 def test_custom_acquire(sql_url, door):
     with door(sql_url) as jobs:

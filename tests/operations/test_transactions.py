@@ -279,6 +279,7 @@ def test_no_two_choices_are_given_the_same_job(jobs, call):
     assert len(got) == 50
 
 
+@pytest.mark.slow_on("sqlite")
 def test_acquires_can_be_perfectly_sequential(jobs, call):
     """Each takes what was the largest when it began, and nobody sees what another one does in between."""
     jobs.enqueue_many([gnj.NewJob("a", {"size": (n * 37) % 101}) for n in range(200)])

@@ -14,7 +14,7 @@ WAITING = 3_000
 
 @pytest.fixture(scope="module")
 def storage(mysql_server):
-    with mysql_server.database() as url:
+    with mysql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
         storage.migrate()
         rows = [{"type": "t", "tenant": "x", "priority": n % 3} for n in range(WAITING)]

@@ -373,7 +373,7 @@ def watched(request, tmp_path_factory):
         watch = Sqlite(f"sqlite:///{tmp_path_factory.mktemp('plans') / 'gnj.db'}")
         yield from filled(watch, statistics)
     else:
-        with request.getfixturevalue("postgresql_server").database() as url:
+        with request.getfixturevalue("postgresql_server").database(migrated=True) as url:
             yield from filled(Postgresql(url, statistics, SETTINGS.get(statistics, {})), statistics)
 
 

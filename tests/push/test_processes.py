@@ -75,6 +75,7 @@ def test_each_job_once_by_two_servers_and_restarts(queue, serve, endpoint):
     assert json.loads(ask(one, "GET", "/workers")) == {}
 
 
+@pytest.mark.slow
 def test_another_server_goes_on_when_the_holder_is_killed(queue, serve, endpoint):
     """Within its hold and a look; and no try of a job is pushed twice."""
 

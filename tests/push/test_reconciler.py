@@ -101,6 +101,7 @@ def test_no_more_calls_at_once_than_a_server_makes_and_none_without_its_turn(que
     assert (runs._calls._under_way, runs._calls._of_tenants, runs._calls._of_queues) == (0, {}, {})
 
 
+@pytest.mark.slow_on("postgresql")
 def test_registered_anew_it_is_called_no_more_often_at_once(everywhere, queue, endpoint, reconciler):
     """Calls of the old version, which go on to their end, count with those of the new one."""
     over = threading.Event()
@@ -200,6 +201,7 @@ def test_a_call_under_way_goes_on_to_its_end(queue, endpoint, reconciler):
     assert len(called.calls) == 1
 
 
+@pytest.mark.slow_on("sqlite")
 def test_registered_again_at_once_it_always_runs(everywhere, queue, endpoint, reconciler):
     """Forty times, with calls of the deleted one still under way: nothing that was missed is missed for good."""
     runs, called = reconciler(), endpoint()

@@ -52,7 +52,7 @@ def sqlite_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStor
 
 @pytest.fixture(scope="session")
 def postgresql_storage(postgresql_server: databases.PostgresqlServer) -> Iterator[SqlStorage]:
-    with postgresql_server.database() as url:
+    with postgresql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
         storage.migrate()
         yield storage
@@ -61,7 +61,7 @@ def postgresql_storage(postgresql_server: databases.PostgresqlServer) -> Iterato
 
 @pytest.fixture(scope="session")
 def mysql_storage(mysql_server: databases.MysqlServer) -> Iterator[SqlStorage]:
-    with mysql_server.database() as url:
+    with mysql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
         storage.migrate()
         yield storage

@@ -79,6 +79,7 @@ def test_what_a_state_does_not_allow(queue, jobs_in, refused, command):
                 commands(queue)[command](str(job.id), **T)
 
 
+@pytest.mark.slow_on("mysql")
 @everywhere
 @pytest.mark.parametrize("command", [*ALLOWED, "set_data"])
 def test_jobs_there_are_not(queue, jobs_in, refused, command, storage):

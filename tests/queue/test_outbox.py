@@ -76,7 +76,9 @@ def made(request, tmp_path_factory):
                 if backend == "sqlite":
                     made[backend] = databases.sqlite_database(tmp_path_factory.mktemp("outbox"))
                 else:
-                    made[backend] = stack.enter_context(request.getfixturevalue(f"{backend}_server").database())
+                    made[backend] = stack.enter_context(
+                        request.getfixturevalue(f"{backend}_server").database(migrated=True)
+                    )
                 storage = SqlStorage(made[backend])
                 storage.migrate()
                 storage.close()

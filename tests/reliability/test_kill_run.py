@@ -31,6 +31,7 @@ def wrong(url):
     return {} if url.startswith("sqlite") else {"cuts": 3, "skew": 600.0}
 
 
+@pytest.mark.slow_on("sqlite")
 @pytest.mark.parametrize("seed", [1])
 def test_p1_p10_kills_lose_nothing_and_wrong_clocks_are_harmless(url, seed):
     check(url, seed=seed, **SMALL, **wrong(url))

@@ -38,6 +38,7 @@ def roll(url, storage, queue, fleet, restarts, jobs):
     assert queue.count(JobAttempt) == 0
 
 
+@pytest.mark.slow_on("sqlite")
 def test_p5_rolling_restarts_harm_nobody(url, storage, queue, fleet):
     roll(url, storage, queue, fleet, restarts=2, jobs=80)
 

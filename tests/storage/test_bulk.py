@@ -19,7 +19,7 @@ pytestmark = pytest.mark.backend("postgresql")
 
 @pytest.fixture
 def storage(postgresql_server):
-    with postgresql_server.database() as url:
+    with postgresql_server.database(migrated=True) as url:
         made = SqlStorage(url)
         made.migrate()
         yield made

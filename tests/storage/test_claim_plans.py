@@ -18,13 +18,13 @@ CASES = [pytest.param(pair, id=pair[0].name) for pair in backlogs(ROWS) if pair[
 
 @pytest.fixture(scope="module")
 def postgresql(postgresql_server):
-    with postgresql_server.database() as url:
+    with postgresql_server.database(migrated=True) as url:
         yield url
 
 
 @pytest.fixture(scope="module")
 def mysql(mysql_server):
-    with mysql_server.database() as url:
+    with mysql_server.database(migrated=True) as url:
         yield url
 
 
@@ -53,6 +53,7 @@ def small(costs, url, backlog, plans):
     return costs[key]
 
 
+@pytest.mark.slow_on("mysql")
 @pytest.mark.parametrize("pair", CASES)
 def test_blocks_and_reads_on_servers(server, small_costs, pair):
     """Twice the blocks is allowed, for higher indexes; a walk over the backlog would be 8 times as many and more."""
@@ -69,6 +70,7 @@ def test_steps_on_sqlite(tmp_path, sqlite_database, pair):
         assert large <= 1.5 * few
 
 
+@pytest.mark.slow_on("mysql")
 def test_many_at_once_cost_by_the_job(server):
     """500 jobs of 20 types, and claims for some tenants: here the planner would rather sort the backlog."""
     url, plans = server
@@ -91,6 +93,7 @@ def cost_for_tenants(storage):
         return spent(storage, tx) - before
 
 
+@pytest.mark.slow_on("mysql")
 def test_what_follows_a_claim(server):
     """Ends, heartbeats, and the looks for due jobs, lost leases and unfinished members of a batch, behind a backlog."""
     url, plans = server

@@ -89,6 +89,7 @@ def judge(storage, handed):
     assert claim(storage, TYPES, 1) == []
 
 
+@pytest.mark.slow_on("mysql")
 def test_32_threads(storage):
     furnish(storage)
     judge(storage, together(32, lambda seed: work(storage, seed)))

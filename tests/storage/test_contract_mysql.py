@@ -24,7 +24,7 @@ pytestmark = pytest.mark.backend("mysql")
 
 @pytest.fixture(scope="module")
 def migrated(mysql_server):
-    with mysql_server.database() as url:
+    with mysql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
         storage.migrate()
         yield url, storage
@@ -227,6 +227,7 @@ class Killed(Exception):
     """A migration's process, so to speak."""
 
 
+@pytest.mark.slow
 def test_a_migration_killed_after_any_statement_ends_right_when_run_again(mysql_database):
     """Each run ends after the first statement that makes something which no run ended after."""
     storage, whole = SqlStorage(mysql_database()), SqlStorage(mysql_database())

@@ -24,7 +24,7 @@ TIMEOUT = 30.0
 
 @pytest.fixture(scope="module")
 def migrated(postgresql_server):
-    with postgresql_server.database() as url:
+    with postgresql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
         storage.migrate()
         yield url, storage
@@ -62,6 +62,7 @@ class TestPostgresqlContract(StorageContract):
         engine.dispose()
 
 
+@pytest.mark.unmigrated
 def test_what_is_not_migrated_says_so(postgresql_database):
     storage = SqlStorage(postgresql_database())
     for call in (storage.check, lambda: storage.count(Job), lambda: storage.insert_jobs([{"type": "mail"}])):
@@ -70,6 +71,7 @@ def test_what_is_not_migrated_says_so(postgresql_database):
     storage.close()
 
 
+@pytest.mark.unmigrated
 def test_many_may_migrate_at_once(postgresql_database):
     url = postgresql_database()
 

@@ -68,6 +68,7 @@ class TestSqliteMemoryContract(SqliteContract):
         return memory
 
 
+@pytest.mark.unmigrated
 def test_what_is_not_migrated_says_so(sqlite_database):
     storage = SqlStorage(sqlite_database())
     for call in (storage.check, lambda: storage.count(Job), lambda: storage.insert_jobs([{"type": "mail"}])):
@@ -78,6 +79,7 @@ def test_what_is_not_migrated_says_so(sqlite_database):
     storage.close()
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize("number", [1, 4])
 def test_many_may_migrate_at_once(sqlite_database, number):
     urls = [sqlite_database() for _ in range(number)]

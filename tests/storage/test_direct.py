@@ -110,6 +110,7 @@ def test_what_cannot_be_stored_in_one_statement(opened):
     assert storage.enqueue([]) == []
 
 
+@pytest.mark.unmigrated
 def test_tables_that_are_missing(url):
     storage = SqlStorage(url)
     for call in (

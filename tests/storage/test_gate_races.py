@@ -128,6 +128,7 @@ def lasting(jobs):
     return [job for job in jobs if job.attempt == 1]
 
 
+@pytest.mark.slow_on("mysql")
 @pytest.mark.parametrize("most", [1, 3])
 def test_no_more_run_at_once(url, queue, most):
     queue.set_limits("a", LimitValues(concurrency=most), tenant="")
@@ -138,6 +139,7 @@ def test_no_more_run_at_once(url, queue, most):
     assert most == 1 or len({job.worker_id for job in jobs}) > 1
 
 
+@pytest.mark.slow_on("mysql")
 def test_no_more_start_in_any_period(url, queue):
     queue.set_limits("a", LimitValues(limiter=Rate(25, 200)), tenant="")
     add(queue.storage)
@@ -147,6 +149,7 @@ def test_no_more_start_in_any_period(url, queue):
     assert sum(grant.count for grant in queue.storage.find(Grant)) <= JOBS + JOBS // 16
 
 
+@pytest.mark.slow_on("mysql")
 def test_groups_and_all_together(url, queue):
     queue.set_limits(
         "a",
@@ -217,6 +220,7 @@ def test_a_hold_that_was_set_while_a_claim_waited_holds(url, queue):
     assert len(queue.acquire(["a"], 2)) == 2
 
 
+@pytest.mark.slow_on("mysql")
 def test_an_end_is_heard_elsewhere(url, queue):
     """By whoever waits for a place in a limited queue."""
     need(queue.storage, "notify")
@@ -237,6 +241,7 @@ def test_an_end_is_heard_elsewhere(url, queue):
     other.storage.close()
 
 
+@pytest.mark.slow_on("mysql")
 def test_threads_share_limits(url, queue):
     """Those of two queues of one process, as of two."""
     queue.set_limits("a", LimitValues(concurrency=2, limiter=Rate(40, 200)), tenant="")

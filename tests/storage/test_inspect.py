@@ -41,6 +41,7 @@ def run(jobs, statement):
         connection.commit()
 
 
+@pytest.mark.unmigrated
 def test_a_database_without_tables(url):
     with gnj.GNJ(url) as jobs:
         facts = inspect(jobs.storage)
@@ -93,6 +94,7 @@ def test_counts_end_somewhere(jobs, monkeypatch):
     assert inspect(jobs.storage).contents.held[0].queued == 3
 
 
+@pytest.mark.slow_on("mysql")
 def test_an_older_and_a_newer_database(jobs):
     run(jobs, "UPDATE gnj_alembic_version SET version_num = '0001'")
     facts = inspect(jobs.storage)
@@ -114,6 +116,7 @@ def test_a_missing_index_is_named_with_what_makes_it(jobs):
     assert inspect(jobs.storage).indexes.missing == {}
 
 
+@pytest.mark.unmigrated
 def test_other_names(url):
     with gnj.GNJ(url, prefix="other_") as jobs:
         jobs.migrate()
@@ -189,6 +192,7 @@ def test_mysql(mysql_database):
     assert not facts.notified
 
 
+@pytest.mark.slow_on("mysql")
 def test_an_engine_of_the_hosts(url):
     from sqlalchemy import create_engine
 

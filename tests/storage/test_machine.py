@@ -72,19 +72,19 @@ def test_sqlite(tmp_path: Path, examples: int):
 
 @sizes(6, 50)
 def test_postgresql(postgresql_server: databases.PostgresqlServer, examples: int):
-    with postgresql_server.database() as url:
-        walk_sql(SqlStorage(url), lambda: databases.empty(url), examples=examples)
+    with postgresql_server.database(migrated=True) as url:
+        walk_sql(SqlStorage(url), lambda: databases.wipe(url), examples=examples)
 
 
 @sizes(6, 50)
 def test_mysql(mysql_server: databases.MysqlServer, examples: int):
-    with mysql_server.database() as url:
+    with mysql_server.database(migrated=True) as url:
         storage = SqlStorage(url)
 
         def empty() -> None:
             with storage.engine.begin() as connection:
                 for table in storage.tables.metadata.sorted_tables:
-                    connection.execute(table.delete())
-                    connection.exec_driver_sql(f"ALTER TABLE `{table.name}` AUTO_INCREMENT = 1")
+                    if connection.execute(table.delete()).rowcount:
+                        connection.exec_driver_sql(f"ALTER TABLE `{table.name}` AUTO_INCREMENT = 1")
 
         walk_sql(storage, empty, examples=examples)

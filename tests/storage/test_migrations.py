@@ -19,6 +19,8 @@ from gnj.storage.sql.migrate import context_of, revisions, scripts_of_package
 from gnj.storage.sql.schema import tables
 from tests.processes import FORKSERVER
 
+pytestmark = pytest.mark.unmigrated
+
 PLACES = {"default": {}, "prefix": {"prefix": "q_"}, "no prefix": {"prefix": ""}, "schema": {"schema": "jobs"}}
 CLAIM = JOB_MOVES["claim"].changes(JobStatus.QUEUED)
 
@@ -72,6 +74,7 @@ def options_for(place, url):
     return PLACES[place]
 
 
+@pytest.mark.slow_on("prefix")
 @pytest.mark.parametrize("place", PLACES)
 def test_the_database_is_what_the_schema_says(url, make, place):
     storage = make(**options_for(place, url))
@@ -96,6 +99,7 @@ def test_the_database_is_what_the_schema_says(url, make, place):
     assert differences == []
 
 
+@pytest.mark.slow_on("mysql")
 def test_conditions_of_indexes_and_what_compare_does_not_see(url, make):
     """Made from the schema and made by the migrations, a database has the same text in its catalogue."""
     storage, plain = make(), make(prefix="plain_")
@@ -137,6 +141,7 @@ def catalogue_of_mysql(storage):
     return sorted(line.replace(storage.tables.prefix, "X_") for line in lines)
 
 
+@pytest.mark.slow_on("mysql")
 @pytest.mark.parametrize("place", PLACES)
 def test_a_place_of_ones_own(url, make, place):
     """Every statement goes to the tables of that prefix and schema, and to no others."""
@@ -237,6 +242,7 @@ def test_what_is_no_name(options):
         tables(**options)
 
 
+@pytest.mark.slow_on("mysql")
 def test_ids_are_never_used_twice(make):
     storage = make()
     storage.migrate()

@@ -185,6 +185,7 @@ def test_a_file_that_is_no_database(tmp_path, make):
         make(f"sqlite:///{tmp_path}/x.db").count(Job)
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])
 def test_not_migrated(request, make, backend):
     storage = make(request.getfixturevalue(f"{backend}_database")())

@@ -118,7 +118,7 @@ def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         url = databases.sqlite_database(tmp_path_factory.mktemp("where"))
         yield from opened(url)
     else:
-        with request.getfixturevalue(f"{request.param}_server").database() as url:
+        with request.getfixturevalue(f"{request.param}_server").database(migrated=True) as url:
             yield from opened(url)
 
 

@@ -63,7 +63,7 @@ def made(request, tmp_path_factory):
     if kind == "sqlite":
         yield from _prepared(kind, f"sqlite:///{tmp_path_factory.mktemp('host')}/host.db")
         return
-    with request.getfixturevalue(f"{kind}_server").database() as url:
+    with request.getfixturevalue(f"{kind}_server").database(migrated=True) as url:
         yield from _prepared(kind, make_url(url).set(drivername=DRIVERS[kind]).render_as_string(hide_password=False))
 
 

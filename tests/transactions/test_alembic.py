@@ -10,6 +10,8 @@ from sqlalchemy.engine import make_url
 
 import gnj
 
+pytestmark = pytest.mark.unmigrated
+
 ENV = """
 from alembic import context
 from sqlalchemy import create_engine

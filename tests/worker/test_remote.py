@@ -306,6 +306,7 @@ def test_a_pause_the_server_asks_for_is_kept(handlers):
     assert _Unavailable.asked[1] - _Unavailable.asked[0] >= 1.0
 
 
+@pytest.mark.slow_on("heartbeats", "progress")
 @pytest.mark.parametrize("word", ["acquireJobs", "settle", "heartbeats", "progress"])
 def test_lost_answers_do_no_harm(server, jobs, handlers, word):
     """The server acts, its answer is lost: nothing is run twice, nothing is lost, nothing is counted as lost."""
