@@ -14,18 +14,20 @@ from typing import Any, Final
 
 from gnj.content import handlers as content_handlers
 from gnj.content.application import Content
+from gnj.content.assets import PREFIX
 from gnj.content.store import DropEnvironment, Holder, Operation, Reindex, Stale
 from gnj.queue import works
 from gnj.queue.errors import GnjError
 from gnj.queue.model import Job
-from gnj.queue.model_content import ContentType, TaskType, Upload
+from gnj.queue.model_content import CONTENT_UNFINISHED, ContentJob, ContentType, TaskType, Upload
 from gnj.queue.service import Queue
 from gnj.queue.values import Json
+from gnj.queue.where import equal
 from gnj.worker.context import Context
 from gnj.worker.handlers import Handler, Handlers
 from gnj.worker.loop import Loop
 from gnj.worker.on_demand import OnDemand
-from gnj.worker.source import QueueSource
+from gnj.worker.turns import TurnSource
 from gnj.worker.worker import GRACE, Worker
 
 logger = logging.getLogger("gnj.background")
@@ -44,6 +46,8 @@ LATE: Final = 3_600.0
 """Seconds after which an expired upload goes: its last parts may still be on their way."""
 UNMADE: Final = timedelta(minutes=10)
 """Age of an environment that nobody makes, after which it goes: its content job is stored right after it."""
+SETTLED: Final = timedelta(minutes=5)
+"""Age of the note that an asset's file is not used, after which that is looked up again, and the file goes."""
 SHARE: Final = 2.0
 """Seconds of one look for each of what is swept up, after which nothing more is begun: others wait for the same thread."""
 _FEW: Final = 100
@@ -53,7 +57,8 @@ _STEPS: Final = 20
 
 
 class ContentWorker(OnDemand):
-    """Works content tasks with a worker that is there only while there are any; a `gnj.background.Ticker`.
+    """Works content tasks with a worker that is there only while there are any; a `gnj.background.Ticker`. Organisations are served
+    in turn, whatever each has waiting.
 
     Args:
         queue: Where they are.
@@ -66,7 +71,8 @@ class ContentWorker(OnDemand):
         self._closing = threading.Event()
         self._counted = _Counted()
         content_handlers.register(self._counted, content, stopping=self._closing.is_set)
-        super().__init__(QueueSource(queue, f"content:{secrets.token_hex(6)}", "content"), self._counted, concurrency)
+        source = TurnSource(queue, f"content:{secrets.token_hex(6)}", "content")
+        super().__init__(source, self._counted, concurrency)
 
     @property
     def running(self) -> int:
@@ -239,9 +245,23 @@ class ContentSweep:
         self._queue.drop_upload(upload.id)
 
     def _sweep_file(self, file: Upload) -> None:
-        if not self._queue.is_file_read(file.tenant, file.key):
-            self._content.files.remove(file.tenant, file.key)
-            self._queue.drop_upload(file.id)
+        if self._queue.is_file_read(file.tenant, file.key):
+            return
+        if file.key.startswith(PREFIX):
+            # an import may have found the file, and not written so yet; a copy may have, and not committed it
+            if self._queue.storage.now() - file.created_at < SETTLED or self._imports_assets(file.tenant):
+                return
+            if self._content.store.asset_file(file.tenant, file.key) is not None:
+                self._queue.drop_upload(file.id)
+                return
+            if self._imports_assets(file.tenant):
+                return
+        self._content.files.remove(file.tenant, file.key)
+        self._queue.drop_upload(file.id)
+
+    def _imports_assets(self, tenant: str) -> bool:
+        asked = equal(ContentJob, tenant=tenant, type=ContentType.IMPORT_ASSETS, status=tuple(CONTENT_UNFINISHED))
+        return self._queue.storage.exists(ContentJob, asked)
 
     def _sweep_environment(self, found: tuple[str, str, int | None]) -> None:
         tenant, environment, owner = found
@@ -257,7 +277,7 @@ class ContentSweep:
     def _sweep_holder(self, found: tuple[str, Holder]) -> None:
         tenant, holder = found
         if self._queue.content_over(tenant, holder.job):
-            self._content.store.abandon(tenant, holder)
+            self._content.store.abandon(tenant, holder, within=SHARE)
             self._content.store.unpin(tenant, holder)
 
     def _sweep_behind(self, found: tuple[str, str]) -> None:

@@ -30,8 +30,8 @@ class Settings:
             is pruned; none: nothing is. `GNJ_RETENTION`.
         graphiql: Whether browsers get GraphiQL at `/graphql`; none: those of callers who may ask, while introspection is
             on. `GNJ_GRAPHIQL`.
-        origins: Origins of pages, as `https://app.example`, that may open a WebSocket, and change anything over REST,
-            besides those of the server itself. `GNJ_ORIGINS`, separated by commas.
+        origins: Origins of pages, as `https://app.example`, that may open a WebSocket, change anything over REST, and send and
+            fetch files by signed URLs, besides those of the server itself. `GNJ_ORIGINS`, separated by commas.
         fetch_allow: Where push workers may be called besides the ports 80 and 443 of public addresses: hosts, `host:port`, or
             `:port` for all public addresses. `GNJ_FETCH_ALLOW`, separated by commas.
         env: "production" turns introspection off, as a token does. `GNJ_ENV`.

@@ -117,6 +117,8 @@ class PostgresqlServer:
         # a copy takes 60 ms, migrations 600
         like = f' TEMPLATE "{make_url(self._migrated).database}"' if migrated else ""
         self._connection.execute(f'CREATE DATABASE "{name}"{like}')
+        # what the tests write need not survive a power cut: 4 ms of each commit on a server with a disk
+        self._connection.execute(f'ALTER DATABASE "{name}" SET synchronous_commit = off')
         self._made.add(name)
         return make_url(self.url).set(database=name).render_as_string(hide_password=False)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from gnj import Schedule
+from gnj.content.filters import EVERYTHING
+from tests.waiting import until
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 RUN = {
@@ -22,6 +25,8 @@ RUN = {
     "embed_flask.py",
     "embed_fastapi.py",
     "host_transaction.py",
+    "own_content_operations.py",
+    "own_content_store.py",
     "push_worker.py",
     "recurring.py",
     "remote_worker.py",
@@ -45,14 +50,6 @@ def load(name, monkeypatch, folder):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def until(condition, seconds=20):
-    deadline = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return result
 
 
 def test_all_of_them_are_run_here():
@@ -268,6 +265,53 @@ def test_content_tour(environment, tmp_path):
         ]
 
 
+def test_own_content_store(monkeypatch, tmp_path):
+    """Imported, exported and synced as the tour does it; `tests/content/test_own_store.py` has the contract."""
+    testclient = pytest.importorskip("starlette.testclient")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    example = load("own_content_store", monkeypatch, tmp_path)
+    tour = load("content_tour", monkeypatch, tmp_path)
+    made = """mutation ($base: String!) { createEnvironmentJob(createJobInput: {
+        jobName: "Stage", baseEnvironmentId: $base, newEnvironmentAlias: "stage", newEnvironmentDisplayName: "Stage"
+    }) { id } }"""
+    sync = """mutation ($base: String!, $target: String!) { syncEnvironmentJob(createJobInput: {
+        jobName: "Sync", baseEnvironmentId: $base, targetEnvironmentId: $target
+    }) { job { id } } }"""
+    with testclient.TestClient(example.app, "http://localhost", client=("127.0.0.1", 50000)) as client:
+        acme = tour.Organisation(client, "acme")
+
+        def imported(*titles):
+            entries = [
+                {
+                    "id": f"e{number}",
+                    "system": {"siteId": "blog", "modelId": "article", "slug": title.lower()},
+                    "content": {"title": title},
+                }
+                for number, title in enumerate(titles)
+            ]
+            key = acme.upload("articles.json", json.dumps(entries).encode())
+            acme.wait(acme.ask(tour.IMPORT, job={"jobName": "In", "jobType": "IMPORT_ENTRIES", "fileKey": key})["id"])
+
+        def titles(environment):
+            found = example.website.entries("acme", environment, EVERYTHING, offset=0, limit=9)
+            return sorted(each.content["title"] for each in found.items)
+
+        imported("Hello", "Again")
+        assert client.get("/acme/blog/hello").json() == {"title": "Hello"}
+        assert client.get("/acme/blog/goodbye").status_code == 404
+        done = acme.wait(acme.ask(tour.EXPORT, job={"jobName": "Out", "jobType": "EXPORT_ENTRIES"})["id"])
+        file = client.get(acme.ask(tour.DOWNLOAD, key=done["fileKey"]))
+        assert [json.loads(line)["id"] for line in file.text.splitlines()] == ["e0", "e1"]
+        (main,) = [each["id"] for each in acme.ask("{ environments { id } }")]
+        acme.wait(acme.ask(made, base=main)["id"])
+        _, stage = [each["id"] for each in acme.ask("{ environments { id } }")]
+        imported("Hello", "Goodbye")
+        assert (titles(main), titles(stage)) == (["Goodbye", "Hello"], ["Again", "Hello"])
+        acme.wait(acme.ask(sync, base=main, target=stage)["job"]["id"])
+        assert titles(stage) == ["Goodbye", "Hello"]
+        assert client.get("/acme/blog/again").status_code == 404
+
+
 def test_what_the_rest_client_does_when_things_go_wrong(monkeypatch, tmp_path):
     """It asks again where that helps, reads all pages, and finds what ended before it listened, failed or was removed."""
     import httpx
@@ -279,7 +323,8 @@ def test_what_the_rest_client_does_when_things_go_wrong(monkeypatch, tmp_path):
     slept: list[float] = []
     wrong: list[Exception | httpx.Response] = []
     events: list[list[bytes]] = []
-    monkeypatch.setattr(example.time, "sleep", slept.append)
+    # of the example alone: threads of other tests' storages may still be about
+    monkeypatch.setattr(example, "time", SimpleNamespace(sleep=slept.append))
     jobs = GNJ("memory://", token="a-long-random-text")
     app = wsgi_client(jobs.wsgi_app())
 
@@ -350,7 +395,6 @@ def test_what_the_rest_client_does_when_things_go_wrong(monkeypatch, tmp_path):
 
 def test_push_worker(environment, tmp_path):
     pytest.importorskip("typer")
-    import json
     import socket
     import urllib.error
     import urllib.request

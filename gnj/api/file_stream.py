@@ -1,4 +1,4 @@
-"""A file as the body of an answer, read ahead by a thread of its own."""
+"""A file as the body of an answer, read ahead by a thread of its own; and how many files are on their way at once."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ AHEAD: Final = 4
 """Pieces that are read before they are asked for."""
 
 
-class Downloads:
-    """How many files are being sent: each takes a thread, an open file and up to 1 MiB, for as long as its client likes.
+class Underway:
+    """How many files are on their way, in one direction. One that is sent takes a thread, an open file and up to 1 MiB, a part that
+    is received two open files and up to 0.5 MiB, for as long as its client likes, or nearly.
 
     Args:
         most: Of all tenants together, at most.

@@ -21,6 +21,15 @@ class Origins:
     def __init__(self, origins: Collection[str] = ()) -> None:
         self._others = frozenset(_checked(origin) for origin in origins)
 
+    def __bool__(self) -> bool:
+        """Whether there are any besides the server's own."""
+        return bool(self._others)
+
+    def named(self, headers: Mapping[str, str]) -> str | None:
+        """The origin that a request with these headers comes from, if it is one of the others, written as browsers write it."""
+        origin = headers.get("origin")
+        return origin if origin in self._others else None
+
     def welcome(self, headers: Mapping[str, str]) -> bool:
         """Whether a request with these headers comes from such a page, or from a client that is no browser: that sends no Origin.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
-import secrets
+import os
 import shutil
 import time
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -33,16 +34,34 @@ app = typer.Typer(
     name="content",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    help="Import and export content, and look at the jobs that do.",
+    help="Import and export content, and look at the jobs that do.\n\n"
+    "A job is worked by [bold]gnj serve[/], by [bold]gnj worker --content[/], or, with [bold]--wait[/], by the command itself, "
+    "each with the same database and files.",
 )
 
-Org: TypeAlias = Annotated[str, typer.Argument(metavar="ORGANIZATION", help="Whose content.")]
+
+def _organization(name: str) -> str:
+    from gnj.content.application import is_organization
+
+    if not is_organization(name):
+        raise typer.BadParameter("it has letters, digits and . _ - in its name, at most 100, the first no sign")
+    return name
+
+
+Org: TypeAlias = Annotated[
+    str,
+    typer.Argument(metavar="ORGANIZATION", callback=_organization, help="Whose content, as in the paths of the API."),
+]
 Name: TypeAlias = Annotated[
-    str | None, typer.Option("--name", metavar="NAME", show_default="what is done, to which file", help="For people.")
+    str | None,
+    typer.Option("--name", metavar="NAME", show_default="what is done, to which file", help="What to call the job."),
 ]
 Wait: TypeAlias = Annotated[
     bool,
-    typer.Option("--wait", help="Work content jobs here until this one is over, which needs no server. Default: off."),
+    typer.Option(
+        "--wait",
+        help="Work content jobs here until this one is over, and print its log; otherwise others do. Default: off.",
+    ),
 ]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object a line. Default: off.")]
 
@@ -50,7 +69,13 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON 
 @app.command("import")
 def import_(
     organization: Org,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON, JSON Lines, or a zip of assets.")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="Entries, a JSON array or JSON Lines; with [bold]--assets[/] a zip, in which the first folder is the site.",
+        ),
+    ],
     database: Database = None,
     files: Files = None,
     name: Name = None,
@@ -59,21 +84,24 @@ def import_(
     ] = False,
     wait: Wait = False,  # noqa: FBT002 - likewise
 ) -> None:
-    """Store a file, and make a job that imports it."""
+    """Store a file of entries, or a zip of assets, and make a job that imports it.
+
+    What it writes is seen when all of it is there. Bad entries are left out, and are errors in its log.
+    """
+    from gnj.content.files import upload_key
+
     type = ContentType.IMPORT_ASSETS if assets else ContentType.IMPORT_ENTRIES
     with _content(database, files) as (jobs, making, me):
-        key = f"uploads/{secrets.token_hex(16)}/{file.name}"
-        try:
-            with file.open("rb") as source:
-                sink = jobs.content.files.create(organization, key)
-                try:
-                    shutil.copyfileobj(source, sink, _PIECE)
-                except BaseException:
-                    sink.abort()
-                    raise
-                sink.finish()
-        except OSError as error:
-            raise CommandError(f"{file}: {error.strerror or error}", exit_code=1) from error
+        key = upload_key(file.name)
+        with _about(file), file.open("rb") as source:
+            _check_kind(file, source, assets=assets)
+            sink = jobs.content.files.create(organization, key)
+            try:
+                shutil.copyfileobj(source, sink, _PIECE)
+            except BaseException:
+                sink.abort()
+                raise
+            sink.finish()
         row = making.import_(organization, me, name=name or f"Import of {file.name}", type=type, file_key=key, at=None)
         _made(jobs, row, wait=wait)
 
@@ -90,20 +118,31 @@ def export(
     name: Name = None,
     filter: Annotated[
         str | None,
-        typer.Option(metavar="JSON", show_default="none: all entries", help="Which entries, as in the API."),
+        typer.Option(
+            metavar="JSON",
+            show_default="none: all entries",
+            help="""Which entries, as in the API: [bold]'{"system": {"Status": {"Eq": "live"}}}'[/].""",
+        ),
     ] = None,
     wait: Wait = False,  # noqa: FBT002 - how Typer declares a flag
 ) -> None:
-    """Make a job that exports the entries of the default environment; with FILE, wait for it as [bold]--wait[/] does."""
+    """Make a job that exports the entries of the default environment as JSON Lines, which can be imported.
+
+    With FILE it is waited for as with [bold]--wait[/]; a file of that name is overwritten once there is what to write.
+    """
+    # before anything is done: to export may take long
+    if file is not None and (file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK)):
+        raise CommandError(f"{file} cannot be written", exit_code=1)
     with _content(database, files) as (jobs, making, me):
         row = making.export(organization, me, name=name or "Export", type=ContentType.EXPORT_ENTRIES, filter=filter)
         row = _made(jobs, row, wait=wait or file is not None)
-        if file is not None and row.file_key is not None:
-            try:
-                with jobs.content.files.open(organization, row.file_key) as source, file.open("wb") as target:
-                    shutil.copyfileobj(source, target, _PIECE)
-            except OSError as error:
-                raise CommandError(f"{file}: {error.strerror or error}", exit_code=1) from error
+        if row.file_key is None:
+            return
+        if file is None:
+            print(printable(f"the file has the key {row.file_key}"))
+            return
+        with _about(file), jobs.content.files.open(organization, row.file_key) as source, file.open("wb") as target:
+            shutil.copyfileobj(source, target, _PIECE)
 
 
 @app.command("jobs")
@@ -150,7 +189,7 @@ def logs(
     """Print the log of a content job, the oldest line first."""
     with opened(database) as jobs:
         if jobs.queue.content_job(organization, job) is None:
-            raise CommandError(f"there is no content job {job}", exit_code=1)
+            raise CommandError(f"{organization} has no content job {job}", exit_code=1)
         _, total = jobs.queue.content_logs(organization, job, offset=0, limit=1)
         for end in range(total, 0, -_PAGE):
             size = min(_PAGE, end)
@@ -183,6 +222,26 @@ def list_environments(
     )
 
 
+def _check_kind(file: Path, source: IO[bytes], *, assets: bool) -> None:
+    """Refuses what an import could only fail with."""
+    is_zip = source.seekable() and zipfile.is_zipfile(source)
+    if assets and not is_zip:
+        raise CommandError(f"{file} is no zip, or its end is missing", exit_code=1)
+    if is_zip and not assets:
+        raise CommandError(f"{file} is a zip: --assets imports the assets in it", exit_code=1)
+    if source.seekable():
+        source.seek(0)
+
+
+@contextmanager
+def _about(file: Path) -> Iterator[None]:
+    """Says of a file what is wrong with it."""
+    try:
+        yield
+    except OSError as error:
+        raise CommandError(f"{file}: {error.strerror or error}", exit_code=1) from error
+
+
 @contextmanager
 def _content(database: str | None, files: str | None) -> Iterator[tuple[GNJ, ContentJobs, User]]:
     """An application whose database has content, who makes its jobs, and whoever sits here."""
@@ -210,7 +269,9 @@ def _made(jobs: GNJ, row: ContentJob, *, wait: bool) -> ContentJob:
     found = jobs.queue.content_job(row.tenant, row.id)
     if found is None:
         raise CommandError(f"the content job {row.id} was removed", exit_code=1)
-    lines, _ = jobs.queue.content_logs(row.tenant, row.id, offset=0, limit=_PAGE)
+    lines, total = jobs.queue.content_logs(row.tenant, row.id, offset=0, limit=_PAGE)
+    if total > len(lines):
+        print(f"{total - len(lines):,} earlier lines: gnj content logs {row.tenant} {row.id}")
     for line in reversed(lines):
         print(printable(f"{line.level} {line.message}"))
     if found.status is not ContentStatus.COMPLETED:

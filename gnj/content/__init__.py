@@ -7,6 +7,7 @@ from gnj.content.application import Content
 from gnj.content.files import FileSink, FileStore, Part, PartSink, Stored
 from gnj.content.filters import Condition, EntryFilter
 from gnj.content.model import Asset, Entry, Environment, Model, NewEntry, Page, Site, Snapshot
+from gnj.content.references import mapped
 from gnj.content.store import (
     Busy,
     CloneSite,
@@ -22,6 +23,7 @@ from gnj.content.store import (
     Step,
     SyncEnvironment,
 )
+from gnj.queue.working import Line
 
 __all__ = [
     "Asset",
@@ -40,6 +42,7 @@ __all__ = [
     "FileSink",
     "FileStore",
     "Holder",
+    "Line",
     "Model",
     "NewEntry",
     "Operation",
@@ -53,4 +56,5 @@ __all__ = [
     "Step",
     "Stored",
     "SyncEnvironment",
+    "mapped",
 ]

@@ -17,6 +17,7 @@ from gnj.queue.values import shown
 from gnj.settings_content import ContentLimits
 
 _S3: Final = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(?:/(?P<prefix>.*))?", re.DOTALL)
+_ORGANIZATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -39,6 +40,11 @@ class Content:
     files: FileStore
     limits: ContentLimits = field(default_factory=ContentLimits)
     time_zone: str = "UTC"
+
+
+def is_organization(name: str) -> bool:
+    """Whether an organisation can be called that: what may stand in a path as it is."""
+    return _ORGANIZATION.fullmatch(name) is not None
 
 
 def open_files(where: str, endpoint: str | None = None, *, limits: ContentLimits | None = None) -> FileStore:

@@ -14,9 +14,12 @@ from gnj.content import zips
 from gnj.content.model import Asset
 from gnj.content.task import Task, Written
 from gnj.content.zips import BadMember, Member
+from gnj.queue import works
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import check_word, dump_json
 
+PREFIX: Final = "assets/"
+"""How the keys of the files of assets begin; their digest follows."""
 _SMALL: Final = 8 * 1024 * 1024
 """Bytes up to which a file is kept while its digest is found, by which it is stored; a larger one is unpacked twice."""
 _BATCH: Final = 100
@@ -131,12 +134,20 @@ class _Import:
             digest.update(piece)
             if member.size <= _SMALL:
                 kept.append(piece)
-        key = f"assets/{digest.hexdigest()}"
+        key = self._key(digest.hexdigest())
         if member.size <= _SMALL:
             self._kept[key] = kept
         else:
             self._store(key, self._pieces(member))
         return digest.hexdigest(), key
+
+    def _key(self, digest: str) -> str:
+        """Where the bytes are, or are to be. A key that is swept up is never used again: it is one of this content job."""
+        task, begin = self._task, f"{PREFIX}{digest}-"
+        key = task.content.store.asset_file(task.tenant, begin)
+        if key is not None and task.content.files.stat(task.tenant, key) is not None:
+            return key
+        return f"{begin}{works.mark(task.row)[:16]}"
 
     def _store(self, key: str, pieces: Iterable[bytes]) -> None:
         files, tenant = self._task.content.files, self._task.tenant

@@ -4,22 +4,29 @@ A file belongs to an organisation (`tenant`) and has a key, a text of at most 1,
 `uploads/5f…/articles.json`, that is never taken for a path. A file appears at once and whole, or not at all; one that is
 there is replaced whole or stays as it is. The same key of another tenant is another file.
 
-Every method may raise `StorageUnavailable` where the store cannot be reached, and may be called from any thread.
+Every method may raise `StorageUnavailable` where the store cannot be reached, `DiskFull`, `AccessRefused` or `FileGone` where it is
+known why, and may be called from any thread.
 """
 
 from __future__ import annotations
 
 import hashlib
+import secrets
 import urllib.parse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Protocol
 
-from gnj.queue.errors import GnjError, InvalidInput
+from gnj.queue.errors import GnjError, InvalidInput, StorageUnavailable
 
 MAX_PARTS = 10_000
 """Parts of an upload, at most (as S3 has it)."""
+
+
+def upload_key(name: str) -> str:
+    """The key of a new upload of a file of that name, which no other upload has."""
+    return f"uploads/{secrets.token_hex(16)}/{name}"
 
 
 class TooLarge(InvalidInput):
@@ -32,6 +39,25 @@ class UploadOver(GnjError):
     """The upload has been completed or dropped: its bytes cannot be changed any more."""
 
     code = "UPLOAD_OVER"
+
+
+# Kinds of `StorageUnavailable`, because to try again can help once somebody has seen to it: tasks do, and clients are answered 503.
+class DiskFull(StorageUnavailable):
+    """There is no room left where the files are kept."""
+
+    code = "DISK_FULL"
+
+
+class AccessRefused(StorageUnavailable):
+    """The server may not read or write where the files are kept."""
+
+    code = "ACCESS_REFUSED"
+
+
+class FileGone(StorageUnavailable):
+    """A file that was being written or read is not there any more."""
+
+    code = "FILE_GONE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from gnj.content.model import Entry
 from gnj.content.moments import moment
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import Json, check_text, clean_text, shown
@@ -56,12 +58,24 @@ class Condition:
     """A text; for `In` and `NotIn` a tuple of texts (`In` with none: nothing meets it); for `Exists` a bool; for dates an aware
     datetime of whole milliseconds."""
 
+    def meets(self, value: Any) -> bool:
+        """Whether the value that an entry has for the key meets it."""
+        if self.op == "Exists":
+            return (value is not None) is self.value
+        if value is None:
+            return self.op in ("Ne", "NotIn")
+        return bool(_MEETS[self.op](value, self.value))
+
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
     """Conditions that an entry has to meet, all of them."""
 
     conditions: tuple[Condition, ...] = ()
+
+    def meets(self, entry: Entry) -> bool:
+        """Whether an entry meets it."""
+        return all(each.meets(getattr(entry, _FIELDS[each.key])) for each in self.conditions)
 
 
 EVERYTHING: Final = EntryFilter()
@@ -84,6 +98,28 @@ MAX_FILTER: Final = 64 * 1024
 MAX_ITEMS: Final = 1_000
 """Texts of one `In` or `NotIn`."""
 
+_FIELDS: Final[Mapping[str, str]] = {
+    "Id": "id",
+    "SiteId": "site_id",
+    "ModelId": "model_id",
+    "Status": "status",
+    "Slug": "slug",
+    "CreatedAt": "created_at",
+    "UpdatedAt": "updated_at",
+    "PublishedAt": "published_at",
+}
+_MEETS: Final[Mapping[str, Callable[[Any, Any], object]]] = {
+    "Eq": operator.eq,
+    "Ne": operator.ne,
+    "In": lambda value, given: value in given,
+    "NotIn": lambda value, given: value not in given,
+    "StartsWith": str.startswith,
+    "Contains": operator.contains,
+    "Gt": operator.gt,
+    "Gte": operator.ge,
+    "Lt": operator.lt,
+    "Lte": operator.le,
+}
 _LISTS: Final = ("In", "NotIn")
 _PARTS: Final = ("StartsWith", "Contains")
 _BLANKS: Final = " \t\r\n"

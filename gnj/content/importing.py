@@ -31,6 +31,9 @@ class _Reached:
 
     position: int = 0
     """Of the last value that was dealt with."""
+    offset: int | None = None
+    """Of JSON Lines: the bytes of the file up to the line after it, where another try goes on. Any other file is read again from
+    its beginning, at some 40 MB/s: there, what went before says how to read on."""
     told: int = 0
     """What is wrong up to this position is in the log already: an earlier try began anew after it."""
     imported: int = 0
@@ -51,7 +54,9 @@ class _Import:
         self._looked = False
         """Whether that was for the present batch."""
         self._opened: set[str] = set()
-        self._bytes = 0
+        self._bytes = self._reached.offset or 0
+        self._least: int = task.progress.get("done") or 0
+        """What the progress was noted as: it does not go back while what was read is read again."""
         self._size: int | None = None
 
     def run(self) -> Written:
@@ -78,7 +83,9 @@ class _Import:
         with content.files.open(task.tenant, key) as stream:
             batch: list[Read] = []
             begun = 0
-            found = reading.values(stream, key=key, largest=content.limits.entry, told=self._told)
+            reached = self._reached
+            after = None if reached.offset is None else (reached.offset, reached.position)
+            found = reading.values(stream, key=key, largest=content.limits.entry, told=self._told, after=after)
             try:
                 for each in found:
                     if each.position > self._reached.position:
@@ -117,7 +124,7 @@ class _Import:
             if at > reached.told:
                 self._tell(at, why)
         reached.imported += len(batch) - len(wrong)
-        reached.position = batch[-1].position
+        reached.position, reached.offset = batch[-1].position, batch[-1].end
         reached.told = max(reached.told, reached.position)
         self._checkpoint()
 
@@ -166,13 +173,15 @@ class _Import:
         if other.job < task.row.id:
             if reached.position or reached.environments:
                 self._reached = _Reached(told=reached.told)
+                self._bytes = self._least = 0
                 self._checkpoint(force=True)
             # after that is stored: a try that went on from there would miss what is taken back
             task.content.store.abandon(task.tenant, task.holder)
         task.give_way(other)
 
     def _checkpoint(self, **options: Any) -> None:
-        self._task.checkpoint(asdict(self._reached), done=self._bytes, total=self._size, **options)
+        done = max(self._bytes, self._least)
+        self._task.checkpoint(asdict(self._reached), done=done, total=self._size, **options)
 
     def _told(self, count: int) -> None:
         """What is read may be without a value for hours: who wants the task to end must not wait for one."""

@@ -9,10 +9,11 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+from gnj.content.files import AccessRefused, DiskFull, FileGone
 from gnj.queue.errors import StorageUnavailable
 
 logger = logging.getLogger("gnj.content")
@@ -24,6 +25,18 @@ _LOOK: Final = 0.02
 """Seconds between two looks whether it is free: `flock` knows no bound of its own."""
 DAY: Final = 86_400.0
 """Seconds after its last change after which a file that was not finished belongs to nobody any more."""
+FEW: Final = 10
+"""Of what belongs to nobody, so many go at once: whoever writes next does it, and an upload may have 10,000 parts."""
+_KINDS: Final[Mapping[int, type[StorageUnavailable]]] = {
+    errno.ENOSPC: DiskFull,
+    errno.EDQUOT: DiskFull,
+    errno.EACCES: AccessRefused,
+    errno.EPERM: AccessRefused,
+    errno.EROFS: AccessRefused,
+    errno.ENOENT: FileGone,
+    errno.ESTALE: FileGone,
+}
+"""What errors of the system are told as; all others say only that it did not work."""
 
 
 class Written:
@@ -63,13 +76,15 @@ class Written:
 
 @contextmanager
 def reaching() -> Iterator[None]:
-    """What the system refuses - a full disk, a missing right - as `StorageUnavailable`, which tells nothing of it: the log does."""
+    """What the system refuses as `StorageUnavailable`, and as one of its kinds where that says why. Of paths only the log tells."""
     try:
         yield
     except OSError as error:
         if isinstance(error, StorageUnavailable):
             raise
         logger.warning("the files cannot be reached: %s", error)
+        if (kind := _KINDS.get(error.errno or 0)) is not None:
+            raise kind from error
         raise StorageUnavailable("the files cannot be reached") from error
 
 
@@ -121,11 +136,16 @@ def write(folder: int, temporary: str, text: str, name: str, *, by: int | None =
     before = folder if by is None else by
     file = new(before, temporary)
     try:
-        write_all(file, text.encode())
-        os.fsync(file)
-    finally:
-        os.close(file)
-    os.rename(temporary, name, src_dir_fd=before, dst_dir_fd=folder)
+        try:
+            write_all(file, text.encode())
+            os.fsync(file)
+        finally:
+            os.close(file)
+        os.rename(temporary, name, src_dir_fd=before, dst_dir_fd=folder)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary, dir_fd=before)
+        raise
 
 
 def write_all(file: int, data: bytes) -> None:
@@ -152,18 +172,20 @@ def copy(source: int, target: int, offset: int, size: int) -> None:
 
 
 def sweep(folder: int) -> None:
-    """Removes files that were left behind by those that ended while they wrote."""
+    """Removes a few of the files that were left behind by those that ended while they wrote."""
     for name in old(folder, DAY):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=folder)
 
 
 def old(folder: int, seconds: float) -> list[str]:
-    """The names of what was last changed more than so many seconds ago."""
+    """The names of at most `FEW` of those that were last changed more than so many seconds ago."""
     before, found = time.time() - seconds, []
     with os.scandir(folder) as entries:
         for each in entries:
             with contextlib.suppress(FileNotFoundError):
                 if each.stat(follow_symlinks=False).st_mtime < before:
                     found.append(each.name)
+            if len(found) == FEW:
+                break
     return found

@@ -42,7 +42,7 @@ class LocalFiles:
     Args:
         root: The directory; made when something is written first.
         open_seconds: How long an upload may be open. What is left of one that nobody knows of - its server was killed while it
-            was begun - goes a day after that, when another one begins.
+            was begun - goes a day after that, a few of them whenever another one begins.
     """
 
     direct = False
@@ -95,6 +95,11 @@ class LocalFiles:
         """See `FileStore.drop`."""
         gone = contextlib.suppress(FileNotFoundError)
         with disk.reaching(), gone, self._upload(tenant, backend) as folder, disk.locked(folder, within=0.0):
+            with gone, self._place(tenant, key) as place:
+                # the bytes of a completion that was broken off before the file could be seen
+                data = f"{_digest(key)}.{backend}"
+                if not _is_data(place, _digest(key), data):
+                    os.unlink(data, dir_fd=place)
             self._clear(tenant, backend, folder)
 
     def stat(self, tenant: str, key: str) -> Stored | None:
@@ -161,7 +166,7 @@ class LocalFiles:
         """The file, if that upload has made it. Raises `InvalidInput` for other parts than those it was made of."""
         try:
             with self._place(tenant, key) as folder:
-                if disk.read_json(folder, _digest(key))["data"] != f"{_digest(key)}.{backend}":
+                if not _is_data(folder, _digest(key), f"{_digest(key)}.{backend}"):
                     return None
                 stored = _known(folder, _digest(key))
         except FileNotFoundError:
@@ -180,7 +185,7 @@ class LocalFiles:
             os.rmdir(backend, dir_fd=opened)
 
     def _sweep(self, tenant: str) -> None:
-        """Removes what was left behind by those that were killed."""
+        """Removes some of what was left behind by those that were killed."""
         with contextlib.suppress(OSError, StorageUnavailable):
             with self._folder(tenant, "new", make=True) as folder:
                 disk.sweep(folder)
@@ -293,6 +298,14 @@ def _known(folder: int, name: str) -> Stored:
     if not modes.S_ISREG(found.st_mode) or found.st_size != told["size"]:
         raise FileNotFoundError
     return Stored(told["key"], told["size"], told["etag"], datetime.fromisoformat(told["modified"]))
+
+
+def _is_data(folder: int, name: str, data: str) -> bool:
+    """Whether the bytes of a file are those that are called `data`."""
+    try:
+        return bool(disk.read_json(folder, name)["data"] == data)
+    except FileNotFoundError:
+        return False
 
 
 def _with_data(folder: int, name: str, get: Callable[[int, str], T]) -> tuple[dict[str, Any], T]:

@@ -45,6 +45,8 @@ KINDS: Final = ("DELETE_ENTRIES", "DELETE_ASSETS", "DELETE_TAGS")
 """What of content may be deleted, by its name among DeleteContentTaskTypes; the last one clears labels."""
 FIELD: Final = "DELETE_FIELD"
 """The name for which there is a type of job of its own."""
+_TAKE_BACK: Final = 1.0
+"""Seconds for which who deletes a job waits while what it wrote is taken back: a million rows take 7 s."""
 _ALIAS: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -268,7 +270,7 @@ class ContentJobs:
         # no task of it has opened an environment later than as this holder
         holder = Holder(id, last.id, last.attempt)
         try:
-            self.content.store.abandon(tenant, holder)
+            self.content.store.abandon(tenant, holder, within=_TAKE_BACK)
             self.content.store.unpin(tenant, holder)
         except GnjError as error:
             logger.warning("what the content job %d wrote will be taken back later: %s", id, error)

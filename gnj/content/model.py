@@ -111,6 +111,23 @@ class NewEntry:
     content: Mapping[str, Json] = field(default_factory=dict)
     attrs: Mapping[str, Json] = field(default_factory=dict)
 
+    def stored(self, model_id: str, old: Entry | None, now: datetime) -> Entry:
+        """The entry that it becomes: of the model of that id, in the place of `old`; what it does not say is filled in."""
+        return Entry(
+            id=self.id,
+            site_id=self.site_id,
+            model_id=model_id,
+            status=self.status,
+            slug=self.slug,
+            labels=tuple(self.labels),
+            created_at=self.created_at or (now if old is None else old.created_at),
+            updated_at=self.updated_at or now,
+            published_at=self.published_at,
+            system=self.system,
+            content=self.content,
+            attrs=self.attrs,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:

@@ -21,19 +21,29 @@ class Broken(InvalidInput):
 
 
 class Text:
-    """A file as text: a piece of it, that grows at its end and shrinks at its beginning."""
+    """A file as text: a piece of it, that grows at its end and shrinks at its beginning.
 
-    def __init__(self, stream: BinaryIO, told: Callable[[int], None]) -> None:
+    Args:
+        stream: The file.
+        told: Called with the number of bytes that were read, and those before `begin`.
+        begin: Bytes to be passed over: a character begins there.
+    """
+
+    def __init__(self, stream: BinaryIO, told: Callable[[int], None], begin: int = 0) -> None:
         self.piece = ""
         self.at = 0
         """Where in `piece` the next character is."""
         self.newlines = 0
         """Of the blanks that were passed."""
+        self.marked = 0
+        """Bytes of the mark that the file begins with, which is none of its characters."""
         self._stream = stream
+        if begin:
+            stream.seek(begin)
         self._told = told
         self._decoder = codecs.getincrementaldecoder("utf-8")()
-        self._bytes = 0
-        self._begun = False
+        self._bytes = begin
+        self._begun = begin > 0
         self._dropped = 0
         self._fault: Broken | None = None
         self._over = False
@@ -65,7 +75,9 @@ class Text:
             self._fault = Broken(f"the file is not UTF-8: byte {self._bytes - waiting + error.start + 1:,} is wrong")
         if new and not self._begun:
             self._begun = True
-            new = new.removeprefix("\ufeff")
+            if new.startswith("\ufeff"):
+                new = new[1:]
+                self.marked = 3
         self._bytes += len(data)
         self._told(self._bytes)
         self._dropped += self.at

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO, Final
 
-from gnj.content.pieces import Broken, Text
+from gnj.content.pieces import PIECE, Broken, Text
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import MAX_DEPTH, Json, check_json
 
@@ -28,16 +28,19 @@ SLACK: Final = 3
 MOST: Final = 100_000
 """Values that one may have in it, at any depth."""
 AT_ONCE: Final = 128 * 1024
-"""Characters that are parsed without having been looked at."""
+"""Characters that are parsed without having been looked at, and a piece besides."""
 _ENDINGS: Final = (".jsonl", ".ndjson")
 _OUTSIDE: Final = re.compile(r'["\[\]{}]')
-# as much as `_OUTSIDE` at once, inside of a value: a string, or containers that have neither strings nor others in them
+# Possessive, all of them: what might be given back is remembered otherwise, 66 bytes for each escape of a text.
+# As much as `_OUTSIDE` at once, inside of a value: a string, or containers that have neither strings nor others in them.
 _SOONER: Final = re.compile(
-    r'"(?:[^"\\]*(?:\\.[^"\\]*)*")?|(?:[\[{][^"\[\]{}]*[\]}][^"\[\]{}]*){1,1000}|[\[\]{}]', re.DOTALL
+    r'"(?>[^"\\]*+(?:\\.[^"\\]*+)*+")?+|(?:[\[{][^"\[\]{}]*+[\]}][^"\[\]{}]*+){1,1000}+|[\[\]{}]', re.DOTALL
 )
 # What each value but the first has before it. A string is taken as a whole, so that what is in it does not count.
-_MARKS: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|(,|[\[{](?![ \t\r\n]*[\]}]))', re.DOTALL)
-_INSIDE: Final = re.compile(r'["\\]')
+_MARKS: Final = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?+|(,|[\[{](?![ \t\r\n]*+[\]}]))', re.DOTALL)
+# To be matched where something of a string stands: all that is left of it, and the quote that ends it, or a backslash that ends
+# the piece, or neither.
+_INSIDE: Final = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+(["\\]?+)', re.DOTALL)
 _AFTER_BARE: Final = re.compile(r"[,\]} \t\r\n]")
 _LONGEST: Final = 16
 """Characters of the longest that can be cut in two and is then refused where it began, but for a string."""
@@ -64,10 +67,17 @@ class Read:
     position: int
     """From 1: of the value in the array; in JSON Lines, of the line in the file."""
     value: Json | Problem
+    end: int | None = None
+    """In JSON Lines, the bytes of the file up to the next line."""
 
 
 def values(
-    stream: BinaryIO, *, key: str, largest: int, told: Callable[[int], None] = lambda _bytes: None
+    stream: BinaryIO,
+    *,
+    key: str,
+    largest: int,
+    told: Callable[[int], None] = lambda _bytes: None,
+    after: tuple[int, int] | None = None,
 ) -> Iterator[Read]:
     """The values of a file, in order, none of which is kept here.
 
@@ -79,14 +89,17 @@ def values(
         key: Its key.
         largest: Bytes of the JSON of one value; a larger one is a `Problem`.
         told: Called from time to time with the number of bytes read.
+        after: Of JSON Lines that were read before: the `end` and the position of the value after which to go on.
 
     Raises `Broken` while it iterates, with the position of the break: after the values before it.
     """
-    text = Text(stream, told)
+    text = Text(stream, told, 0 if after is None else after[0])
     reader = _Reader(text, largest)
+    if after is not None:
+        return reader.lines(*after)
     first = text.pass_blanks()
     if key.lower().endswith(_ENDINGS) or (first == "{" and reader.begins_with_lines()):
-        return reader.lines()
+        return reader.lines(text.marked + text.place, text.newlines)  # each of the blanks before has one byte
     if first == "[":
         return reader.array()
     if first == "{":
@@ -142,19 +155,20 @@ class _Reader:
         if self._text.pass_blanks():
             raise Broken(f"something follows the object, at character {self._text.place + 1:,} of the file")
 
-    def lines(self) -> Iterator[Read]:
-        """The values of the lines that are not blank."""
-        text, position = self._text, self._text.newlines
+    def lines(self, begin: int, position: int) -> Iterator[Read]:
+        """The values of the lines that are not blank, behind `begin` bytes and `position` lines."""
+        text, at = self._text, begin
         while text.rest or text.more():
             position += 1
             line, end = self._line_from(0)
             if line is None:
-                self._pass_line()
-                yield Read(position, self._too_large())
+                at += self._pass_line()
+                yield Read(position, self._too_large(), at)
                 continue
+            at += len(text.piece[text.at : text.at + end].encode())
             text.at += end
             if line.strip(" \t\r\n"):
-                yield Read(position, self._of_line(line))
+                yield Read(position, self._of_line(line), at)
 
     def _line_from(self, start: int) -> tuple[str | None, int]:
         """The line that begins `start` characters from here, and where the next one does; None for one beyond the bound."""
@@ -167,13 +181,17 @@ class _Reader:
                 return text.piece[text.at + start :], text.rest
         return text.piece[text.at + start : end], end + 1 - text.at
 
-    def _pass_line(self) -> None:
-        text = self._text
+    def _pass_line(self) -> int:
+        """Goes to the next line; how many bytes it went."""
+        text, passed = self._text, 0
         while (end := text.piece.find("\n", text.at)) < 0:
+            passed += len(text.piece[text.at :].encode())
             text.at = len(text.piece)
             if not text.more():
-                return
+                return passed
+        passed += len(text.piece[text.at : end + 1].encode())
         text.at = end + 1
+        return passed
 
     def _of_line(self, line: str) -> Json | Problem:
         line = line.strip(" \t\r\n")
@@ -198,6 +216,8 @@ class _Reader:
             may_go_on = bare and text.rest <= self._bound and _AFTER_BARE.search(text.piece, text.at) is None
             if may_go_on and text.more():
                 continue
+            if not bare and text.rest > PIECE + AT_ONCE:  # where it was read on to find out what the file is
+                return self._long_value(position)
             try:
                 value, end = _DECODER.raw_decode(text.piece, text.at)
             except json.JSONDecodeError as error:
@@ -249,15 +269,16 @@ class _Reader:
         start = text.at
         bare = text.piece[start] not in _CLOSED
         while True:
-            pattern = _AFTER_BARE if bare else _INSIDE if inside else _SOONER if depth else _OUTSIDE
-            match = pattern.search(text.piece, text.at)
+            pattern = _AFTER_BARE if bare else _SOONER if depth else _OUTSIDE
+            match = _rest_of_string(text.piece, text.at) if inside else pattern.search(text.piece, text.at)
             if match is not None and not bare:
                 text.at = match.end()
-                if pattern is _SOONER and text.at - match.start() > 1:
+                if not inside and text.at - match.start() > 1:
                     continue
-                if match[0] == '"':
+                mark = text.piece[text.at - 1]
+                if mark == '"':
                     inside = not inside
-                elif match[0] == "\\":
+                elif mark == "\\":
                     while not text.rest:
                         yield text.piece[start:]
                         if not text.more():
@@ -265,7 +286,7 @@ class _Reader:
                         start = text.at
                     text.at += 1
                 else:
-                    depth += 1 if match[0] in "[{" else -1
+                    depth += 1 if mark in "[{" else -1
                 over = depth == 0 and not inside
             else:
                 text.at = len(text.piece) if match is None else match.start()
@@ -292,6 +313,12 @@ class _Reader:
 
     def _broken(self, position: int, why: str) -> Broken:
         return Broken(f"the file breaks off at value {position:,}: {why}")
+
+
+def _rest_of_string(piece: str, at: int) -> re.Match[str] | None:
+    """What is left of the string that is open there, with what ends it; None if it goes on behind the piece."""
+    match = _INSIDE.match(piece, at)
+    return match if match is not None and match[1] else None
 
 
 def _has_many(written: str) -> bool:
@@ -334,14 +361,15 @@ def _is_wrong(error: json.JSONDecodeError) -> bool:
 def _is_cut(piece: str, start: int) -> bool:
     """Whether what begins there, to the end of the text, has brackets or a string that are still open."""
     depth, inside, at = 0, False, start
-    while (match := (_INSIDE if inside else _OUTSIDE).search(piece, at)) is not None:
+    while (match := _rest_of_string(piece, at) if inside else _OUTSIDE.search(piece, at)) is not None:
         at = match.end()
-        if match[0] == '"':
+        mark = piece[at - 1]
+        if mark == '"':
             inside = not inside
-        elif match[0] == "\\":
-            at += 1
+        elif mark == "\\":  # the last character
+            return True
         else:
-            depth += 1 if match[0] in "[{" else -1
+            depth += 1 if mark in "[{" else -1
             if depth <= 0:
                 return False
     return True

@@ -13,7 +13,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO, Final, cast
 
-from gnj.content.files import FileSink, PartSink, Stored, UploadOver, attachment, bare_etag, etag_of_parts
+from gnj.content.files import (
+    AccessRefused,
+    FileSink,
+    PartSink,
+    Stored,
+    UploadOver,
+    attachment,
+    bare_etag,
+    etag_of_parts,
+)
 from gnj.queue.errors import InvalidInput, NotFound, StorageUnavailable
 
 logger = logging.getLogger("gnj.content")
@@ -21,19 +30,22 @@ logger = logging.getLogger("gnj.content")
 SMALLEST: Final = 5 * 1024 * 1024
 """Bytes that every part of an upload but the last must have, says S3."""
 _CHUNK: Final = 8 * 1024 * 1024
-"""Bytes that are fetched, or sent, with one request."""
+"""Bytes that are fetched, or sent, with one request, at most."""
+_LITTLE: Final = 256 * 1024
+"""Bytes that are fetched after a jump; twice as many with each request that goes on from there."""
 _GROWING: Final = 1_000
 """Parts of a file that is written, after which the next ones are larger: S3 takes 10,000."""
 _KEY_BYTES: Final = 1_024
 _GONE: Final = frozenset({"404", "NoSuchKey", "NotFound", "NoSuchUpload"})
+_REFUSED: Final = frozenset({"403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"})
 _TYPE: Final = "application/octet-stream"
 
 
 class S3Files:
     """A `FileStore` in a bucket; credentials and region are found as boto3 finds them.
 
-    Clients send parts to the bucket itself. How large such a part is only S3 knows, until the upload is completed: one of another
-    size is refused then.
+    Clients send parts to the bucket itself, each with a URL that its size is signed with: S3 refuses another one. A server that does
+    not go by it shows when the upload is completed, and the part is refused then.
 
     Args:
         bucket: Its name.
@@ -68,9 +80,11 @@ class S3Files:
         with _reaching():
             return [
                 self.client.generate_presigned_url(
-                    "upload_part", {**of_all, "PartNumber": number}, ExpiresIn=max(1, int(seconds))
+                    "upload_part",
+                    {**of_all, "PartNumber": number, "ContentLength": size},
+                    ExpiresIn=max(1, int(seconds)),
                 )
-                for number in range(1, len(sizes) + 1)
+                for number, size in enumerate(sizes, 1)
             ]
 
     def part(self, tenant: str, key: str, backend: str, number: int, offset: int, size: int) -> PartSink:
@@ -203,12 +217,15 @@ class S3Files:
 
 
 class _S3Reader(io.RawIOBase):
-    """A file in the bucket, a piece of it with each request, all of the same version."""
+    """A file in the bucket, a piece of it with each request, all of the same version. The more, the longer it is read in one go: a
+    zip that nobody trusts may lead to and fro 100,000 times.
+    """
 
     def __init__(self, files: S3Files, named: Mapping[str, Any], size: int, etag: str) -> None:
         super().__init__()
         self._files, self._named, self._size, self._etag = files, named, size, etag
-        self._at = 0
+        self._at = self._went_to = 0
+        self._most = _LITTLE
 
     def readable(self) -> bool:
         """It is."""
@@ -230,7 +247,9 @@ class _S3Reader(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int:
         """See `io.RawIOBase`."""
         view = memoryview(buffer).cast("B")
-        size = min(len(view), self._size - self._at)
+        goes_on = 0 <= self._at - self._went_to <= _LITTLE
+        self._most = min(2 * self._most, _CHUNK) if goes_on else _LITTLE
+        size = min(len(view), self._size - self._at, self._most)
         if size <= 0:
             return 0
         wanted = f"bytes={self._at}-{self._at + size - 1}"
@@ -240,6 +259,7 @@ class _S3Reader(io.RawIOBase):
                 data = body.read()
         view[: len(data)] = data
         self._at += len(data)
+        self._went_to = self._at
         return len(data)
 
 
@@ -330,11 +350,13 @@ def _unless_gone() -> Iterator[None]:
 @contextmanager
 def _reaching() -> Iterator[None]:
     """What S3 refuses, and what cannot be reached, as `StorageUnavailable`, which names neither bucket nor server."""
-    from botocore.exceptions import BotoCoreError
+    from botocore.exceptions import BotoCoreError, NoCredentialsError
     from botocore.exceptions import ClientError as Refused
 
     try:
         yield
     except (BotoCoreError, Refused) as error:
         logger.warning("S3 did not do what it was asked for", exc_info=True)
+        if isinstance(error, NoCredentialsError) or _code(error) in _REFUSED:
+            raise AccessRefused from error
         raise StorageUnavailable("the files cannot be reached") from error

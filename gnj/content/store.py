@@ -23,6 +23,7 @@ Methods block and may be called from any thread; each is one transaction and is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -47,6 +48,10 @@ class Holder:
     """Id of the core job that is its task; greater for later tasks."""
     fence: int
     """Which claim of the task this is: `Job.attempt`."""
+
+    def is_before(self, other: Holder) -> bool:
+        """Whether this is an earlier holder than another one of the same job."""
+        return (self.task, self.fence) < (other.task, other.fence)
 
 
 class Busy(Exception):
@@ -155,7 +160,8 @@ class CloneSite:
 
     Entries and assets get new ids, the same ones when a step is repeated. A text, at any depth of content and attrs of
     the copies, that equals the id of the copied site, or of an entry or asset of it, becomes the new id. Raises
-    `Duplicate` if the environment has a site of that alias already, `NotFound` if the base is gone.
+    `Duplicate` if the environment has a site of that alias, or the organisation one of that id already; `NotFound` if the base is
+    gone.
     """
 
     site_id: str
@@ -211,6 +217,11 @@ class ContentStore(Protocol):
 
     def assets(self, tenant: str, environment_id: str, *, site_id: str | None, offset: int, limit: int) -> Page[Asset]:
         """Assets, of one site or of all, by site and path."""
+
+    def asset_file(self, tenant: str, begin: str) -> str | None:
+        """The key of the file of some asset, in whatever environment and version, that begins with `begin`: also of one that nobody sees
+        yet, or any more as long as it is kept.
+        """
 
     # Reading the same for long
 
@@ -284,16 +295,18 @@ class ContentStore(Protocol):
     ) -> Sequence[str | None]:
         """Writes assets, each in the place of the one with its site and path, which keeps its id; else like `put_entries`."""
 
-    def publish(self, tenant: str, environment_id: str, holder: Holder) -> None:
+    def publish(self, tenant: str, environment_id: str, holder: Holder, *, also: Sequence[str] = ()) -> None:
         """What was written becomes what readers see, at once and whole, and the environment is free for others. A reserved
         environment is published by the job that owns it, without `open`: it can be seen from then on.
 
-        Idempotent: for the holder that has published already, nothing happens. Raises `Stale` while somebody else is the
-        writer.
+        `also`: further environments that the holder has open; all of them are published, or none is. Idempotent: for the holder
+        that has published already, nothing happens. Raises `Stale` while somebody else is the writer of one, and `NotFound`.
         """
 
-    def abandon(self, tenant: str, holder: Holder) -> None:
-        """Takes back all that the holder's job has written and not published, in every environment, and frees these.
+    def abandon(self, tenant: str, holder: Holder, *, within: float = math.inf) -> bool:
+        """Takes back all that the holder's job has written and not published, in every environment, and frees these; whether that
+        was all. False: it took longer than `within` seconds, and goes on when it is called again; until then nobody else becomes
+        the writer, and the job itself writes no more.
 
         A later holder of the same job, or somebody who knows that the job is over, may do it for an earlier one; an earlier one
         that does it late changes nothing. Idempotent. Reserved environments stay: they are dropped.

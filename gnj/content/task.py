@@ -11,11 +11,13 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Final, NoReturn, Protocol, TypeAlias
 
 from gnj.content.application import Content
-from gnj.content.store import Busy, Holder, Operation, Stale
+from gnj.content.store import Busy, DropEnvironment, Holder, Operation, Stale
 from gnj.content.tasklog import TaskLog
 from gnj.queue import works
 from gnj.queue.errors import (
@@ -31,7 +33,7 @@ from gnj.queue.errors import (
     StorageUnavailable,
 )
 from gnj.queue.model import Job
-from gnj.queue.model_content import ContentJob
+from gnj.queue.model_content import ContentJob, ContentType
 from gnj.queue.states import JobStatus
 from gnj.queue.values import Json
 
@@ -215,8 +217,8 @@ class Task:
             tries += 1
 
     def publish(self, written: Written) -> None:
-        """Publishes what was written, each environment once, whatever is killed in between. Raises as `checkpoint` before the first
-        one; `Stale` or `NotFound` for one that this task cannot publish any more.
+        """Publishes what was written, once, whatever is killed in between: all environments or none. Raises as `checkpoint` before
+        that; `Stale` or `NotFound` where there is one that this task cannot publish any more.
         """
         store, noted = self.content.store, self.progress.get("written")
         versions: dict[str, int]
@@ -226,13 +228,13 @@ class Task:
             versions = {id: self._version(id) for id in written.environments}
             told = {**self._reached(), "written": {"work": asdict(written), "versions": versions}}
             self._store(told, {"result": {**written.output, "environments": list(versions)}})
-        for id, version in versions.items():
-            if noted is not None:  # nobody else publishes while this task is the writer
-                if self._version(id) > version:
-                    continue
+        if noted is None or not self._published(versions):
+            for id in versions if noted is not None else ():
                 if self.try_open(id) is not None:
                     raise Stale
-            store.publish(self.tenant, id, self.holder)
+            if versions:
+                first, *others = versions
+                store.publish(self.tenant, first, self.holder, also=others)
         if written.told is not None:  # stored with the task's end, so that it is there once
             self.log.info("%s", written.told)
 
@@ -278,6 +280,13 @@ class Task:
         if not isinstance(noted, dict) or self.cursor != noted["cursor"] or self._done > noted["done"]:
             return None
         return noted
+
+    def _published(self, versions: Mapping[str, int]) -> bool:
+        """Whether an earlier try has published these environments, of which it had noted the versions: nobody else does while this
+        task is their writer. One of them may have been removed since.
+        """
+        found = (self.content.store.environment(self.tenant, id) for id in versions)
+        return any(each is not None and each.version > versions[each.id] for each in found)
 
     def _version(self, environment_id: str) -> int:
         found = self.content.store.environment(self.tenant, environment_id)
@@ -349,6 +358,7 @@ def _tried(task: Task, work: Work) -> Json:
             raise Failed(str(end["failed"]))
         return end.get("output")
     try:
+        _begin(task)  # an outage that is noted before it would be taken for the beginning
         return _done(task, work)
     except (Busy, Conflict, StorageUnavailable, LeaseLost, Snooze):
         raise
@@ -374,7 +384,6 @@ def _tried(task: Task, work: Work) -> Json:
 def _done(task: Task, work: Work) -> Json:
     """Does the task. Raises `Snooze` where the storage cannot be used now."""
     try:
-        _begin(task)
         output = task.written() or work(task)
         if isinstance(output, Written):
             task.publish(output)
@@ -401,9 +410,22 @@ def _begin(task: Task) -> None:
 
 
 def _take_back(task: Task) -> None:
-    """Nothing that was not published stays. What cannot be taken back now is by whoever wants to write next."""
-    for undo in (task.content.store.abandon, task.content.store.unpin):
+    """Nothing that was not published stays. What cannot be taken back now is by whoever wants to write next, or sweeps."""
+    store = task.content.store
+    undos = [partial(undo, task.tenant, task.holder) for undo in (store.abandon, store.unpin)]
+    if task.row.type is ContentType.CREATE_ENVIRONMENT:
+        undos.append(partial(_unmake, task))
+    for undo in undos:
         try:
-            undo(task.tenant, task.holder)
+            undo()
         except Exception:
             logger.exception("what task %d of content job %d wrote was not taken back", task.job.id, task.row.id)
+
+
+def _unmake(task: Task) -> None:
+    """Frees the alias of the environment that was to be made; whoever sweeps removes the rest. One that can be seen stays."""
+    environment_id = str(task.params["environment"])
+    if task.content.store.environment(task.tenant, environment_id) is None:
+        with suppress(NotFound, Stale):
+            drop = DropEnvironment(environment_id=environment_id)
+            task.content.store.step(task.tenant, task.holder, drop, None)

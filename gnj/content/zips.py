@@ -40,6 +40,8 @@ _ENCRYPTED: Final = 0x0001 | 0x0040 | 0x2000
 _UTF8: Final = 0x0800
 _STORED: Final = 0
 _DEFLATED: Final = 8
+_TURNS: Final = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""With them a name looks like one of another kind of file. Marks of direction alone do not, and phones write them."""
 _UNIX: Final = (3, 19)
 """Where files have a mode, by the numbers of the systems that a zip may come from; 19 is macOS."""
 
@@ -240,13 +242,16 @@ def _path(entry: _Entry) -> tuple[str, str | None]:
         if entry.flags & _UTF8:
             return entry.name.decode(errors="replace"), "its path is not UTF-8, as it says"
         name = entry.name.decode("cp437")
-    path = unicodedata.normalize("NFC", name)
+    # before NFC: marks that are out of their order are sorted in the square of their number, 8 s for 32,000 of them
+    path = name if len(name) > PATH else unicodedata.normalize("NFC", name)
     if len(path) > PATH:
         return name, f"its path is limited to {PATH:,} characters"
     if "\\" in path:
         return name, "its path has a backslash"
     if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in path):
         return name, "its path has control characters"
+    if not _TURNS.isdisjoint(path):
+        return name, "its path has characters that turn the direction of what follows"
     if any(part in ("", ".", "..") for part in path.split("/")):
         return name, 'its path must be relative, without empty parts, "." and ".."'
     return path, None

@@ -113,7 +113,8 @@ def update(unit: Unit, tenant: str | None, change: Update) -> Job:
     """
     missing = "Could not find the job with the id [{}]"
     job, parents = locked(unit, tenant, change.id, change.values, missing, outside=change.outside)
-    if change.attempt is None and job.type.startswith(OWN) and change.values not in _CANCELS:
+    by_hand_only = change.outside or change.attempt is None
+    if by_hand_only and job.type.startswith(OWN) and change.values not in _CANCELS:
         raise InvalidInput(f"a job of the library's own ({job.type}) can be cancelled by hand, and nothing else")
     wish = change.values.get("status", job.status)
     if change.attempt is not None and (job.attempt != change.attempt or job.status not in JOB_CLAIMED):

@@ -72,7 +72,8 @@ class Settlement:
     It applies while the job has one of the statuses `frm` and, when `attempt` is not None, that very `attempt`; with
     `expired`, only while its lease has run out, so that a lease renewed in the meantime spares its holder.
     With `plain`, it applies only to a job that has neither batch nor pipeline, and not to one that another transaction has
-    locked, where the storage can tell: nothing is waited for. `tenant` None: of any tenant.
+    locked, where the storage can tell: nothing is waited for. `tenant` None: of any tenant. With `but`, it does not apply to a
+    job whose type begins with that text.
     `changes` contains the new status.
     """
 
@@ -83,6 +84,7 @@ class Settlement:
     expired: bool = False
     plain: bool = False
     tenant: str | None = None
+    but: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

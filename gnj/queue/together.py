@@ -20,6 +20,7 @@ from gnj.queue.errors import GnjError
 from gnj.queue.gate import Gated
 from gnj.queue.later import Later, at_once
 from gnj.queue.model import Job
+from gnj.queue.naming import OWN
 from gnj.queue.policy import Policy, silent
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Each, Settlement, Storage
@@ -183,7 +184,12 @@ class Together(Gated):
         if not self.unheard("succeeded"):
             return [None] * len(ends)
         settlements = [
-            Settlement(change.id, change.attempt, _FROM, {**change.values, **jobs.SUCCEEDED}, plain=True, tenant=tenant)
+            Settlement(
+                *(change.id, change.attempt, _FROM, {**change.values, **jobs.SUCCEEDED}),
+                plain=True,
+                tenant=tenant,
+                but=OWN,
+            )
             for tenant, change in ends
         ]
         done = self.alone(lambda: self.storage.settle(settlements))

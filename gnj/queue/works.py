@@ -67,6 +67,7 @@ def create(
 
     Raises `InvalidInput` where the tenant has `MOST` that are not over.
     """
+    _take_turn(unit.tx, tenant)
     if unit.tx.count(ContentJob, equal(ContentJob, status=tuple(CONTENT_UNFINISHED)), tenant=tenant) >= MOST:
         raise InvalidInput(f"at most {MOST:,} jobs can be under way: wait until one has ended, or delete one")
     steps: list[dict[str, Any]] = [
@@ -205,6 +206,13 @@ def trim(tx: Rows, age: float, limit: int) -> int:
         uploads.retire_exports(tx, gone)
         tx.trim(ContentJob, equal(ContentJob, id=tuple(gone)), len(gone))
     return limit - left
+
+
+def _take_turn(tx: Rows, tenant: str) -> None:
+    """Of two that make content jobs of a tenant at once, the second counts the first: each locks the tenant's oldest one."""
+    while oldest := tx.columns(ContentJob, ("id",), Select(limit=1), tenant=tenant):
+        if tx.get(ContentJob, oldest[0][0], tenant=tenant, lock=True) is not None:
+            return
 
 
 def _logged(tx: Rows, row: ContentJob, task_id: int, lines: Sequence[Line], beyond: int) -> dict[str, int]:

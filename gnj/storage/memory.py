@@ -463,6 +463,7 @@ class _MemoryRows:
             and (not settlement.expired or _expired(job, self.now()))
             and not (settlement.plain and job.is_member)
             and settlement.tenant in (None, job.tenant)
+            and not (settlement.but is not None and job.type.startswith(settlement.but))
         )
         if job is None or not applies:
             return None

@@ -498,6 +498,21 @@ def test_a_job_of_the_librarys_own_can_be_cancelled_and_not_changed(api, values)
     assert api.get(update.format(job.id, 'status: "cancelled"'))["status"] == "cancelled"
 
 
+@pytest.mark.parametrize("status", ["successful", "failed", "queued"])
+@pytest.mark.parametrize("many", [False, True])
+def test_nor_does_one_end_that_names_the_claim_which_every_job_shows(api, status, many):
+    api.queue.start_bulk("mail", "retry", {"statuses": ["failed"]}, tenant="")
+    claim = api.queue.acquire(["gnj:bulk"])
+    told = f'{{id: {claim.id}, attempt: {claim.attempt}, status: "{status}"}}'
+    says = "a job of the library's own (gnj:bulk) can be cancelled by hand, and nothing else"
+    if many:
+        (result,) = api.get(f"mutation {{ jobUpdateMany(jobs: [{told}]) {{ code message }} }}")
+        assert result == {"code": "INVALID_INPUT", "message": says}
+    else:
+        assert api.refuse(f"mutation {{ jobUpdate(job: {told}) {{ id }} }}") == (says, "INVALID_INPUT")
+    assert api.queue.get(Job, claim.id) == claim
+
+
 def test_each_failed_job_is_retried_once_by_type(api):
     """By many at once: who has waited for the lock finds that another was faster."""
     jobs = api.queue.enqueue_many([NewJob("mail") for _ in range(8)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 
 import pytest
 
@@ -73,8 +74,39 @@ def test_what_fails_says_so(run, home):
     told = run("import", "in.json", "--wait", code=1)
     assert told.endswith("gnj: the content job 1 has ended as FAILED")
     assert run("import", "nowhere.json", code=1) == "gnj: nowhere.json: No such file or directory"
-    assert run("logs", "77", code=1) == "gnj: there is no content job 77"
+    assert run("logs", "77", code=1) == "gnj: acme has no content job 77"
     assert run("export", "--filter", '{"system": {"Foo": 1}}', code=1).startswith("gnj: filter: ")
+
+
+def test_what_could_only_fail_makes_no_job(run, home, gnj_here):
+    (home / "in.json").write_text(json.dumps(GOOD))
+    with zipfile.ZipFile(home / "pictures.zip", "w") as packed:
+        packed.writestr("blog/a.txt", "hello")
+    assert run("import", "in.json", "--assets", code=1) == "gnj: in.json is no zip, or its end is missing"
+    assert run("import", "pictures.zip", code=1) == "gnj: pictures.zip is a zip: --assets imports the assets in it"
+    for nowhere in ("none/out.jsonl", "."):
+        assert run("export", nowhere, code=1) == f"gnj: {nowhere} cannot be written"
+    assert run("jobs", "--json") == []
+    assert run("import", "pictures.zip", "--assets", "--wait")[1:] == ["INFORMATION 1 assets were imported, 0 refused"]
+    for name in ("", "a/b", "-", "a" * 101):
+        done = gnj_here("content", "env", "--database", f"sqlite:///{home / 'jobs.db'}", "--", name)
+        assert done.returncode == 2
+        assert "ORGANIZATION" in done.stderr
+
+
+def test_an_export_that_stays_where_the_files_are_says_where(run, home):
+    (home / "in.json").write_text(json.dumps(GOOD))
+    run("import", "in.json", "--wait")
+    told = run("export", "--wait")[-1]
+    newest = json.loads(run("jobs", "--json")[0])
+    assert told == f"the file has the key {newest['fileKey']}"
+
+
+def test_of_a_long_log_the_end_is_printed(run, home):
+    (home / "in.json").write_text(json.dumps([{}] * 210))
+    told = run("import", "in.json", "--wait")
+    assert told[1] == "11 earlier lines: gnj content logs acme 1"
+    assert (len(told), told[-1]) == (202, "INFORMATION 0 entries were imported, 210 refused")
 
 
 def test_a_database_without_content_says_so(gnj_here):

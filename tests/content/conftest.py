@@ -6,6 +6,7 @@ A module has one database, emptied for every test; each test has an organisation
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, Protocol
 
 import httpx
 import pytest
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
 
 from gnj import GNJ
 from gnj.content import handlers as content_handlers
@@ -22,6 +25,7 @@ from gnj.storage.sql.content import SqlContentStore
 from gnj.testing import drain
 from gnj.worker import Handlers
 from tests import databases
+from tests.content.choosing import is_chosen
 from tests.content.operating import open_store
 
 TestClient = pytest.importorskip("starlette.testclient").TestClient
@@ -29,14 +33,33 @@ BACKENDS = ["sqlite", "postgresql"]
 _NUMBERS = itertools.count(1)
 
 
+@pytest.hookimpl(tryfirst=True)  # before those that are slow are left out
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents and not is_chosen(item):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def unsynced() -> Iterator[None]:
+    """No SQLite file of the test's process waits for the disk: what is written need not survive a power cut."""
+
+    def connected(connection: Any, _: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Pool, "connect", connected)
+    yield
+    event.remove(Pool, "connect", connected)
+
+
 @pytest.fixture(scope="module", params=[pytest.param(name, marks=pytest.mark.backend(name)) for name in BACKENDS])
 def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of the module's database."""
     if request.param == "sqlite":
-        yield databases.sqlite_database(tmp_path_factory.mktemp("content"))
+        yield databases.sqlite_database(tmp_path_factory.mktemp("content"), migrated=True)
         return
-    server = request.getfixturevalue("postgresql_server")
-    with server.database() as url:
+    with request.getfixturevalue("postgresql_server").database(migrated=True) as url:
         yield url
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 
 from gnj.content.files import FileStore, Stored, TooLarge, UploadOver
-from gnj.content.filters import EVERYTHING, Condition, EntryFilter
+from gnj.content.filters import EntryFilter
 from gnj.content.model import Asset, Entry, Environment, Model, NewEntry, Page, Site, Snapshot
 from gnj.content.store import Busy, ContentStore, Delete, DropEnvironment, Holder, Operation, Reindex, Stale, Step
 from gnj.queue.errors import Duplicate, InvalidInput, NotFound
@@ -88,7 +89,7 @@ class FakeStore:
         return next((found for room in self._of(tenant) if room.made and (found := room.now.sites.get(id))), None)
 
     def entries(self, tenant: str, environment_id: str, filter: EntryFilter, *, offset: int, limit: int) -> Page[Entry]:
-        found = [each for each in self._room(tenant, environment_id).now.entries.values() if meets(each, filter)]
+        found = [each for each in self._room(tenant, environment_id).now.entries.values() if filter.meets(each)]
         found.sort(key=lambda each: (-each.updated_at.timestamp(), each.id))
         return Page(found[offset : offset + limit], len(found))
 
@@ -96,6 +97,11 @@ class FakeStore:
         stored = self._room(tenant, environment_id).now.assets
         found = [stored[key] for key in sorted(stored) if site_id is None or key[0] == site_id]
         return Page(found[offset : offset + limit], len(found))
+
+    def asset_file(self, tenant: str, begin: str) -> str | None:
+        states = [state for room in self._of(tenant) for state in (*room.history, room.draft or State())]
+        keys = (each.key for state in states for each in state.assets.values())
+        return next((key for key in keys if key.startswith(begin)), None)
 
     def pin(self, tenant: str, environment_id: str, holder: Holder) -> Snapshot:
         version = self._room(tenant, environment_id).environment.version
@@ -110,7 +116,7 @@ class FakeStore:
     ) -> Sequence[Entry]:
         state = self._room(tenant, snapshot.environment_id).history[snapshot.version]
         ids = sorted(id for id in state.entries if after is None or id > after)
-        return [state.entries[id] for id in ids if meets(state.entries[id], filter)][:limit]
+        return [state.entries[id] for id in ids if filter.meets(state.entries[id])][:limit]
 
     def reserve(self, tenant: str, alias: str, name: str, owner: int | None) -> str:
         with self._lock:
@@ -134,7 +140,7 @@ class FakeStore:
         for room in self.rooms.values():
             if (writer := room.writer) is not None:
                 other = found.get((room.tenant, writer.job), writer)
-                found[room.tenant, writer.job] = other if is_before(writer, other) else writer
+                found[room.tenant, writer.job] = other if writer.is_before(other) else writer
         order = sorted(found.items(), key=lambda each: each[0][1])
         return [(tenant, holder) for (tenant, job), holder in order if job > after][:limit]
 
@@ -147,7 +153,7 @@ class FakeStore:
             room = self._room(tenant, environment_id)
             if room.writer is not None and room.writer.job != holder.job:
                 raise Busy(room.writer)
-            if room.writer is not None and is_before(holder, room.writer):
+            if room.writer is not None and holder.is_before(room.writer):
                 raise Stale
             room.writer = holder
             room.draft = room.draft or room.now.copy()
@@ -170,26 +176,30 @@ class FakeStore:
                 draft.assets[each.site_id, each.path] = replace(each, id=old.id)
             return [None] * len(assets)
 
-    def publish(self, tenant: str, environment_id: str, holder: Holder) -> None:
+    def publish(self, tenant: str, environment_id: str, holder: Holder, *, also: Sequence[str] = ()) -> None:
         with self._lock:
-            room = self._room(tenant, environment_id)
-            if not room.made:
-                if room.owner != holder.job:
+            ids = dict.fromkeys((environment_id, *also))
+            rooms = [self._room(tenant, id) for id in ids]
+            for room in rooms:
+                if not (room.made or room.owner == holder.job):
                     raise Stale
+                if room.writer is not None:
+                    self._draft(tenant, room.environment.id, holder)
+            for room in rooms:
                 room.made = True
-            if room.writer is None:
-                return
-            _, draft = self._draft(tenant, environment_id, holder)
-            room.history.append(draft)
-            room.environment = replace(room.environment, version=room.environment.version + 1)
-            room.writer = room.draft = None
+                if room.writer is not None:
+                    _, draft = self._draft(tenant, room.environment.id, holder)
+                    room.history.append(draft)
+                    room.environment = replace(room.environment, version=room.environment.version + 1)
+                    room.writer = room.draft = None
 
-    def abandon(self, tenant: str, holder: Holder) -> None:
+    def abandon(self, tenant: str, holder: Holder, *, within: float = math.inf) -> bool:
         with self._lock:
             for room in self._of(tenant):
                 writer = room.writer
-                if writer is not None and writer.job == holder.job and not is_before(holder, writer):
+                if writer is not None and writer.job == holder.job and not holder.is_before(writer):
                     room.writer = room.draft = None
+        return True
 
     def step(self, tenant: str, holder: Holder, operation: Operation, cursor: Any) -> Step:
         self.steps.append((holder, operation, cursor))
@@ -210,7 +220,7 @@ class FakeStore:
                 gone = [
                     each.id
                     for each in draft.entries.values()
-                    if meets(each, operation.filter)
+                    if operation.filter.meets(each)
                     and operation.site_id in (None, each.site_id)
                     and (operation.model is None or each.model_id in models)
                 ]
@@ -272,63 +282,8 @@ class FakeStore:
         fields = [*model.fields, *({"alias": name} for name in new.content if name not in known)]
         draft.models[model.id] = replace(model, fields=fields)
         now = datetime.now(UTC).replace(microsecond=0)
-        draft.entries[new.id] = Entry(
-            id=new.id,
-            site_id=new.site_id,
-            model_id=model.id,
-            status=new.status,
-            slug=new.slug,
-            labels=tuple(new.labels),
-            created_at=new.created_at or (old.created_at if old else now),
-            updated_at=new.updated_at or now,
-            published_at=new.published_at,
-            system=new.system,
-            content=new.content,
-            attrs=new.attrs,
-        )
+        draft.entries[new.id] = new.stored(model.id, old, now)
         return None
-
-
-def is_before(one: Holder, other: Holder) -> bool:
-    return (one.task, one.fence) < (other.task, other.fence)
-
-
-_VALUES = {
-    "Id": "id",
-    "SiteId": "site_id",
-    "ModelId": "model_id",
-    "Status": "status",
-    "Slug": "slug",
-    "CreatedAt": "created_at",
-    "UpdatedAt": "updated_at",
-    "PublishedAt": "published_at",
-}
-
-
-def meets(entry: Entry, filter: EntryFilter = EVERYTHING) -> bool:
-    """The oracle of filters: whether an entry meets one."""
-    return all(_meets(getattr(entry, _VALUES[each.key]), each) for each in filter.conditions)
-
-
-def _meets(value: Any, condition: Condition) -> bool:
-    op, given = condition.op, condition.value
-    if op == "Exists":
-        return (value is not None) is given
-    if value is None:
-        return op in ("Ne", "NotIn")
-    tests: Mapping[str, Any] = {
-        "Eq": lambda: value == given,
-        "Ne": lambda: value != given,
-        "In": lambda: value in given,
-        "NotIn": lambda: value not in given,
-        "StartsWith": lambda: value.startswith(given),
-        "Contains": lambda: given in value,
-        "Gt": lambda: value > given,
-        "Gte": lambda: value >= given,
-        "Lt": lambda: value < given,
-        "Lte": lambda: value <= given,
-    }
-    return bool(tests[op]())
 
 
 class FakeFiles:

@@ -13,9 +13,9 @@ from sqlalchemy import Connection, event, select
 
 from gnj.content.filters import EVERYTHING
 from gnj.content.model import Asset, NewEntry
+from gnj.content.references import mapped
 from gnj.content.store import CopyEnvironment, Holder, Operation, Reindex, Step, What
 from gnj.storage.sql.content import SqlContentStore
-from gnj.storage.sql.content.references import mapped
 from gnj.storage.sql.storage import SqlStorage
 
 WHEN = datetime(2024, 5, 6, 7, 8, 9, 123000, tzinfo=UTC)

@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 from gnj import GNJ
 from gnj.content import handlers as content_handlers
+from gnj.content.handlers import process_entries
+from gnj.content.task import handled
 from gnj.queue.model_content import ContentType, TaskType
 from gnj.testing import drain
 from gnj.worker import Handlers
@@ -14,6 +16,12 @@ from tests.content.fakes import FakeFiles, FakeStore
 
 BY = {"id": "u1", "name": "Ann", "email": None}
 ENTRIES = TaskType.PROCESS_ENTRIES.job_type
+CALM = SimpleNamespace(cancel_requested=False, lease_lost=False)
+"""The context of a worker that wants nothing."""
+
+
+class Killed(BaseException):
+    """What ends a try as a kill of its worker does: nothing of gnj's catches it."""
 
 
 def application(database="memory://", **settings):
@@ -39,6 +47,24 @@ def work(jobs, types=(ENTRIES,)):
     handlers = Handlers()
     content_handlers.register(handlers, jobs.content)
     return drain(SimpleNamespace(queue=jobs.queue, handlers=handlers), types=types)
+
+
+def claim(jobs):
+    """The task that is next."""
+    found = jobs.queue.acquire([ENTRIES])
+    assert found is not None
+    return found
+
+
+def again(jobs, job):
+    """The task, claimed anew after its worker was killed."""
+    jobs.queue.give_back([job])
+    return claim(jobs)
+
+
+def run(jobs, job, ctx=CALM, *, work=process_entries, **options):
+    """Has `work` do a task that was claimed; what its handler gives or raises."""
+    return handled(jobs.content, work, **options)(job, ctx)
 
 
 def now(jobs, row):

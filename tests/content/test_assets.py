@@ -6,7 +6,6 @@ import hashlib
 import io
 import random
 import zipfile
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,13 +13,13 @@ from gnj.content import assets
 from gnj.content.handlers import WORK
 from gnj.content.local_files import LocalFiles
 from gnj.content.task import Task, handled
+from gnj.queue import works
 from gnj.queue.errors import CancelRequested, LeaseLost, Snooze, StorageUnavailable
 from gnj.queue.model_content import ContentStatus, ContentType, TaskType
 from gnj.settings_content import ContentLimits
-from tests.content.tasks import application, log, make, now, work
+from tests.content.tasks import CALM, application, log, make, now, work
 
 PROCESS = TaskType.PROCESS_ASSETS.job_type
-CALM = SimpleNamespace(cancel_requested=False, lease_lost=False)
 BIG = random.Random(1).randbytes(100_000)
 
 
@@ -78,7 +77,7 @@ def test_each_file_becomes_an_asset_of_the_site_that_its_folder_names(jobs):
     image = found["s1", "img/ż.png"]
     digest = hashlib.sha256(BIG).hexdigest()
     assert (image.name, image.size, image.media_type) == ("ż.png", 100_000, "image/png")
-    assert (image.sha256, image.key) == (digest, f"assets/{digest}")
+    assert (image.sha256, image.key) == (digest, f"assets/{digest}-{works.mark(row)[:16]}")
     assert found["s1", "a.txt"].media_type == "text/plain"
     assert found["s2", "x.tar.gz"].media_type == "application/octet-stream"
     assert len({asset.id for asset in found.values()}) == 4

@@ -13,7 +13,6 @@ from gnj.content.filters import EVERYTHING, Condition, EntryFilter
 from gnj.content.store import Delete, DeleteField, Stale
 from gnj.queue.errors import NotFound
 from gnj.storage.sql.content import SqlContentStore, deleting
-from tests.content.fakes import meets
 from tests.content.operating import Desk, asset, entry, plans, scans
 
 NUMBERS = itertools.count()
@@ -249,7 +248,7 @@ def test_a_delete_never_widens(
     hit = {
         id
         for id, each in before.items()
-        if meets(each, filter) and site in (None, each.site_id) and model in (None, each.model_id)
+        if filter.meets(each) and site in (None, each.site_id) and model in (None, each.model_id)
     }
     after = mine.entries(mine.main)
     assert set(after) == (set(before) - hit if entries else set(before))

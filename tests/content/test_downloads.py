@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from gnj.api import http
-from gnj.api.file_stream import AHEAD, CHUNK, Downloads, FileStream
+from gnj.api.file_stream import AHEAD, CHUNK, FileStream, Underway
 from gnj.api.wsgi import Carrier
 from gnj.testing.adapters import Echo
 
@@ -130,7 +130,7 @@ def test_where_the_system_has_no_thread_it_is_broken_off_and_closed(monkeypatch)
 
 
 def test_so_many_are_sent_at_once_of_a_tenant_and_of_all():
-    downloads = Downloads(most=3, each=2)
+    downloads = Underway(most=3, each=2)
     first, second, third = (downloads.enter(tenant) for tenant in "aab")
     assert first is not None
     assert second is not None

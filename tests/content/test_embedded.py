@@ -9,15 +9,21 @@ from datetime import timedelta
 import pytest
 
 from gnj import GNJ, background_content
-from gnj.background_content import ContentSweep, ContentWorker
+from gnj.background_content import TYPES, ContentSweep, ContentWorker
 from gnj.content.model import NewEntry
 from gnj.content.store import Holder, Step
+from gnj.queue import uploads
 from gnj.queue.clock import After
 from gnj.queue.errors import StorageUnavailable
 from gnj.queue.model import Job
 from gnj.queue.model_content import ContentType, Upload
 from gnj.queue.states import JobStatus
+from gnj.queue.storage import Select
+from gnj.queue.where import equal
+from gnj.worker.turns import TurnSource
+from tests.content.operating import asset
 from tests.content.tasks import ENTRIES, an_import, application, entry, make, stored, work
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -32,13 +38,6 @@ def worker(jobs):
     made = ContentWorker(jobs.queue, jobs.content, concurrency=2)
     yield made
     made.close()
-
-
-def until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.01)
 
 
 def status(jobs, row):
@@ -101,6 +100,42 @@ def test_a_task_that_is_to_begin_later_begins_then(jobs, worker):
     worker.tick()
     assert status(jobs, row) == JobStatus.QUEUED
     until(lambda: worker.tick() or status(jobs, row) == JobStatus.SUCCESSFUL)
+
+
+def test_an_organisation_with_many_jobs_keeps_no_other_waiting(jobs):
+    for tenant, number in (("acme", 6), ("zen", 1), ("bolt", 2)):
+        jobs.content.store.ready(tenant)
+        for at in range(number):
+            make(jobs, ContentType.EXPORT_ENTRIES, tenant=tenant, name=f"{tenant} {at}")
+    source = TurnSource(jobs.queue)
+    order = [job.tenant for _ in range(5) for job in source.claim(TYPES, 1)]
+    assert order == ["acme", "bolt", "zen", "acme", "bolt"]
+    assert [job.tenant for job in source.claim(TYPES, 3)] == ["acme"] * 3
+    jobs.queue.toggle_hold(ENTRIES, tenant="acme")
+    late = make(jobs, ContentType.DELETE_CONTENT, tenant="zen")
+    assert [job.id for job in source.claim(TYPES, 4)] == late.task_ids[:1]
+    assert source.claim(TYPES, 4) == []
+    jobs.queue.toggle_hold(ENTRIES, tenant="acme")
+    (last,) = jobs.queue.storage.find(Job, Select(equal(Job, type=ENTRIES, status=JobStatus.QUEUED)))
+    jobs.storage.edit(Job, [last.id], {"due_at": After(-1.0)})
+    assert [job.id for job in source.claim(TYPES, 4)] == [last.id]
+
+
+def test_its_worker_serves_them_so(jobs, worker, monkeypatch):
+    served = []
+    for tenant, number in (("acme", 8), ("zen", 1)):
+        for at in range(number):
+            an_import(jobs, [entry(f"{tenant}{at}")], tenant=tenant, key=f"{tenant}{at}.json")
+    real = jobs.content.store.put_entries
+
+    def put(tenant, *args):
+        served.append(tenant)
+        return real(tenant, *args)
+
+    monkeypatch.setattr(jobs.content.store, "put_entries", put)
+    worker.tick()
+    until(lambda: len(served) == 9)
+    assert "zen" in served[:4]
 
 
 def test_when_the_server_ends_a_task_ends_its_step_and_the_rest_is_for_the_next_claim(jobs, monkeypatch):
@@ -190,6 +225,30 @@ def test_files_that_nobody_wants_go_unless_they_are_read(jobs, sweep):
     assert jobs.queue.upload("acme", "read") is None
 
 
+def test_files_of_assets_go_unless_an_asset_has_them_or_may_be_about_to(jobs, sweep, monkeypatch):
+    store, files = jobs.content.store, jobs.content.files
+    main = store.environment("acme", None).id
+    keys = {name: f"assets/{name * 64}-0" for name in "ab"}
+    for key in keys.values():
+        files.put("acme", key, b"abc")
+    with jobs.storage.begin() as tx:
+        uploads.unwant(tx, "acme", list(keys.values()))
+    sweep.tick()
+    assert len(jobs.queue.unwanted_files(10)) == 2
+    holder = Holder(1, 1, 1)
+    store.open("acme", main, holder)
+    store.put_assets("acme", main, holder, [asset("x", sha256="b" * 64, key=keys["b"])])
+    store.publish("acme", main, holder)
+    running = make(jobs, ContentType.IMPORT_ASSETS)
+    monkeypatch.setattr(background_content, "SETTLED", timedelta(0))
+    sweep.tick()
+    assert len(jobs.queue.unwanted_files(10)) == 2
+    jobs.queue.delete_content_job("acme", running.id, {"id": "u"})
+    sweep.tick()
+    assert jobs.queue.unwanted_files(10) == []
+    assert [files.stat("acme", key) is None for key in keys.values()] == [True, False]
+
+
 def test_one_that_the_store_does_not_let_go_of_keeps_no_other(jobs, sweep, monkeypatch, caplog):
     an_upload(jobs, "first", 4_000)
     an_upload(jobs, "second", 3_700)
@@ -274,6 +333,19 @@ def test_a_look_ends_after_a_while(jobs, sweep, monkeypatch):
     for count in (2, 1, 0):
         sweep.tick()
         assert len(left & set(jobs.content.store.rooms)) == count
+
+
+def test_what_takes_long_to_take_back_goes_on_with_another_look(jobs, sweep, monkeypatch):
+    store = jobs.content.store
+    main, real, turns = store.environment("acme", None).id, store.abandon, iter([False, False, True])
+    row = make(jobs)
+    holder = Holder(row.id, row.task_ids[0], 1)
+    store.open("acme", main, holder)
+    jobs.queue.delete_content_job("acme", row.id, {"id": "u"})
+    monkeypatch.setattr(store, "abandon", lambda *args, within: within == 2.0 and next(turns) and real(*args))
+    for writer in (holder, holder, None):
+        sweep.tick()
+        assert store.rooms[main].writer == writer
 
 
 def test_what_jobs_that_are_over_have_left_is_taken_back(jobs, sweep, monkeypatch):

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import pytest
 
 from gnj.content import exporting
 from gnj.content import task as tasks
 from gnj.content.filters import Condition, EntryFilter, Parsed
-from gnj.content.handlers import process_entries
-from gnj.content.task import handled
 from gnj.queue.errors import CancelRequested, Snooze
 from gnj.queue.model_content import ContentStatus, ContentType
 from gnj.settings_content import ContentLimits
-from tests.content.tasks import ENTRIES, an_import, application, entry, log, make, now, stored, work
+from tests.content.tasks import (
+    Killed,
+    an_import,
+    application,
+    claim,
+    entry,
+    log,
+    make,
+    now,
+    run,
+    stored,
+    work,
+)
 
-CALM = SimpleNamespace(cancel_requested=False, lease_lost=False)
 VALUES = [
     entry(
         f"e{n}",
@@ -85,18 +93,6 @@ def test_an_organisation_without_content_gets_an_empty_file(jobs):
     key = now(jobs, row).file_key
     assert key.endswith("/entries.jsonl")
     assert jobs.content.files.open("new", key).read() == b""
-
-
-def run(jobs, job, **options):
-    return handled(jobs.content, process_entries, **options)(job, CALM)
-
-
-def claim(jobs):
-    return jobs.queue.acquire([ENTRIES])
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("when", range(1, 5))

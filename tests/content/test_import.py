@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import random
@@ -10,24 +11,32 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from gnj.content import importing, pieces
 from gnj.content import task as tasks
-from gnj.content.handlers import process_entries
 from gnj.content.store import Holder
-from gnj.content.task import handled
 from gnj.queue.errors import CancelRequested, Failed, LeaseLost, Snooze
+from gnj.queue.model import Job
 from gnj.queue.model_content import ContentStatus
 from gnj.queue.states import JobStatus
 from gnj.settings_content import ContentLimits
-from tests.content.tasks import ENTRIES, an_import, application, entry, log, now, stored, work
+from tests.content.tasks import (
+    Killed,
+    again,
+    an_import,
+    application,
+    claim,
+    entry,
+    log,
+    now,
+    run,
+    stored,
+    work,
+)
 from tests.serving import ROOT
-
-CALM = SimpleNamespace(cancel_requested=False, lease_lost=False)
 
 
 @pytest.fixture
@@ -194,10 +203,6 @@ def test_organisations_do_not_meet(jobs):
     assert (list(stored(jobs)), list(stored(jobs, "other"))) == (["a"], ["b"])
 
 
-class Killed(BaseException):
-    pass
-
-
 class Asked:
     """A worker's context, of which `cancel_requested` is looked up each time."""
 
@@ -211,19 +216,6 @@ class Asked:
         if self._asked():
             raise CancelRequested("now")
         return False
-
-
-def claim(jobs):
-    return jobs.queue.acquire([ENTRIES])
-
-
-def again(jobs, job):
-    jobs.queue.give_back([job])
-    return claim(jobs)
-
-
-def run(jobs, job, ctx=CALM, **options):
-    return handled(jobs.content, process_entries, **options)(job, ctx)
 
 
 def deadly(monkeypatch, owner, name, when, *, after):
@@ -270,6 +262,41 @@ def test_an_import_that_was_killed_anywhere_comes_to_what_one_whole_run_does(job
     assert [message for level, message in found if level == "ERROR"] == WRONG
     assert found[-1] == ("INFORMATION", "15 entries were imported, 5 refused")
     assert len(found) == 6
+
+
+@pytest.mark.parametrize("lines", [True, False])
+def test_its_progress_never_goes_back_and_lines_are_not_read_again(jobs, monkeypatch, lines):
+    monkeypatch.setattr(tasks, "EVERY", 0.0)
+    monkeypatch.setattr("gnj.content.pieces.PIECE", 64)
+    text = "\n".join(map(json.dumps, VALUES)) if lines else json.dumps(VALUES)
+    an_import(jobs, text, key="a.jsonl" if lines else "a.json")
+    job = claim(jobs)
+    with monkeypatch.context() as patch:
+        deadly(patch, jobs.content.store, "put_entries", 5, after=True)
+        with pytest.raises(Killed):
+            run(jobs, job)
+    noted = jobs.queue.get(Job, job.id).progress
+    told = []
+    real = jobs.queue.checkpoint
+
+    def checkpoint(claim, progress, *args, **options):
+        told.append(progress["done"])
+        return real(claim, progress, *args, **options)
+
+    monkeypatch.setattr(jobs.queue, "checkpoint", checkpoint)
+    at = []
+
+    class Watched(io.BytesIO):
+        def read(self, size=-1):
+            at.append(self.tell())
+            return super().read(size)
+
+    monkeypatch.setattr(jobs.content.files, "open", lambda *_: Watched(text.encode()))
+    assert run(jobs, again(jobs, job)) == {"imported": 15, "refused": 5}
+    assert told[0] == noted["done"] > 100
+    assert told == sorted(told)
+    assert told[-1] == len(text)
+    assert at[0] == (noted["cursor"]["offset"] if lines else 0)
 
 
 def test_an_import_that_is_cancelled_leaves_nothing(jobs, monkeypatch):

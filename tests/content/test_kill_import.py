@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from gnj.queue.model import Job
 from gnj.queue.states import JobStatus
 from tests.content.tasks import entry, log, make, now, stored
 from tests.serving import ROOT, WAIT, Server
+from tests.waiting import until
 
 KEY = "uploads/1/entries.jsonl"
 BAD = 50
@@ -32,15 +34,6 @@ def put(jobs, found, org):
     sink = jobs.content.files.create(org, KEY)
     sink.write("".join(f"{json.dumps(each)}\n" for each in found).encode())
     sink.finish()
-
-
-def until(condition, seconds=WAIT):
-    """Waits for what another process does."""
-    end = time.monotonic() + seconds
-    while not (result := condition()):
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-    return result
 
 
 def is_begun(jobs, id, tries):
@@ -82,7 +75,7 @@ def test_a_server_that_is_killed_again_and_again(jobs, backend, org, tmp_path, k
     files = str(tmp_path / "files")
     with Server(backend, tmp_path, "--files", files, GNJ_CONTENT_BATCH="50") as server:
         for killed in range(kills):
-            until(lambda killed=killed: is_begun(jobs, task, killed))
+            until(partial(is_begun, jobs, task, killed), WAIT)
             time.sleep(moments.uniform(0.0, 1.5 if killed % 2 else 0.5))
             server.kill()
             lose(jobs, task)
@@ -139,7 +132,7 @@ def test_a_worker_that_wakes_up_too_late_writes_nothing(jobs, backend, org, tmp_
         text=True,
     )
     try:
-        until(lambda: _state(process.pid) == "T")
+        until(lambda: _state(process.pid) == "T", WAIT)
         lose(jobs, task)
         work()
         assert jobs.get(task).attempt == 2
@@ -169,5 +162,5 @@ def test_an_application_alone_does_a_content_job(backend, org, tmp_path):
         jobs.start()
         put(jobs, found, org)
         row = make(jobs, tenant=org, key=KEY)
-        until(lambda: jobs.queue.content_over(org, row.id))
+        until(lambda: jobs.queue.content_over(org, row.id), WAIT)
         check(jobs, row, found)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from gnj.content import local_disk as disk
-from gnj.content.files import TooLarge, UploadOver, part_sizes
+from gnj.content.files import AccessRefused, DiskFull, FileGone, TooLarge, UploadOver, part_sizes
 from gnj.content.local_files import LocalFiles
 from gnj.queue.errors import InvalidInput, StorageUnavailable
 from tests.content.file_contract import FileStoreContract
@@ -263,17 +263,49 @@ def test_symbolic_links_below_the_root_are_not_followed(files, tmp_path):
     assert list(elsewhere.iterdir()) == []
 
 
-def test_a_full_disk_is_told_in_the_log_alone(files, monkeypatch, caplog):
+@pytest.mark.parametrize(
+    "number, error, message",
+    [
+        (errno.ENOSPC, DiskFull, "There is no room left where the files are kept."),
+        (errno.EDQUOT, DiskFull, "There is no room left where the files are kept."),
+        (errno.EACCES, AccessRefused, "The server may not read or write where the files are kept."),
+        (errno.EPERM, AccessRefused, "The server may not read or write where the files are kept."),
+        (errno.EROFS, AccessRefused, "The server may not read or write where the files are kept."),
+        (errno.ENOENT, FileGone, "A file that was being written or read is not there any more."),
+        (errno.ESTALE, FileGone, "A file that was being written or read is not there any more."),
+        (errno.EIO, StorageUnavailable, "the files cannot be reached"),
+    ],
+)
+def test_what_the_system_refuses_is_told_without_paths(files, monkeypatch, caplog, number, error, message):
     sink = files.create("t", "k")
 
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret")
+    def refused(*_):
+        raise OSError(number, os.strerror(number), "/srv/secret")
 
-    monkeypatch.setattr(os, "write", full)
-    with pytest.raises(StorageUnavailable, match=r"^the files cannot be reached$"):
+    monkeypatch.setattr(os, "write", refused)
+    with pytest.raises(StorageUnavailable, match=f"^{message}$") as raised:
         sink.write(b"x")
-    assert "No space left on device" in caplog.text
+    assert type(raised.value) is error
+    assert os.strerror(number) in caplog.text
     sink.abort()
+
+
+def test_a_disk_that_is_full_while_a_part_is_put_in_its_place(files, monkeypatch):
+    """It is told what it is; when there is room, the part can be sent again."""
+    backend, etags = uploaded(files)
+    sink = files.part("t", "k", backend, 1, 0, 10)
+    sink.write(b"x" * 10)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "copy_file_range", full, raising=False)
+        with pytest.raises(DiskFull):
+            sink.finish()
+    assert put(files, backend, 1, b"\1" * 10) == etags[0]
+    assert files.complete("t", "k", backend, SIZES, etags).size == 23
 
 
 def test_what_was_left_behind_goes_with_a_later_file(files, tmp_path):
@@ -356,6 +388,69 @@ def test_an_upload_that_nobody_knows_of_goes_with_a_later_one(tmp_path):
     names = {path.name for path in tmp_path.rglob("open/*")}
     assert old not in names
     assert {recent, other} < names
+
+
+def test_not_all_that_was_left_behind_goes_with_one_upload(tmp_path, monkeypatch):
+    """Who begins one does not wait until thousands are removed, of which each may have thousands of parts."""
+    monkeypatch.setattr(disk, "FEW", 3)
+    files = LocalFiles(tmp_path)
+    left = {files.begin("t", "a", 1, 1) for _ in range(7)}
+    unfinished = [files.create("t", "new") for _ in range(7)]
+    old = [path for path in tmp_path.rglob("*") if path.name in left or path.parent.name == "new"]
+    for path in old:
+        os.utime(path, (1, 1))
+
+    def there(folder):
+        return sum(1 for path in old if path.parent.name == folder and path.exists())
+
+    for now in ((4, 4), (1, 1), (0, 0)):
+        files.begin("t", "b", 1, 1)
+        assert (there("open"), there("new")) == now
+    for sink in unfinished:
+        sink.abort()
+
+
+def test_a_completion_that_was_broken_off_leaves_no_bytes_when_it_is_given_up(files, tmp_path, monkeypatch):
+    """As where the disk is full just when the bytes have got their name."""
+    backend, etags = uploaded(files)
+
+    def full(*_args, **_options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write", full)
+        with pytest.raises(DiskFull):
+            files.complete("t", "k", backend, SIZES, etags)
+    assert files.stat("t", "k") is None
+    files.drop("t", "k", backend)
+    assert everything(tmp_path) == []
+    with pytest.raises(UploadOver):
+        files.complete("t", "k", backend, SIZES, etags)
+
+
+def test_what_is_told_of_a_file_leaves_nothing_where_it_cannot_be_written(files, tmp_path, monkeypatch):
+    """Or each try on a full disk would leave a file there."""
+    backend, etags = uploaded(files)
+    before, sink = everything(tmp_path), files.part("t", "k", backend, 1, 0, 10)
+    sink.write(b"\1" * 10)
+
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_all", full)
+        with pytest.raises(DiskFull):
+            sink.finish()
+        with pytest.raises(InvalidInput, match="part 1 was not uploaded"):
+            files.complete("t", "k", backend, SIZES, etags)
+    assert everything(tmp_path) == [name for name in before if not name.endswith("/part-1")]
+    put(files, backend, 1, b"\1" * 10)
+    with monkeypatch.context() as patch:
+        patch.setattr(disk, "write_all", full)
+        with pytest.raises(DiskFull):
+            files.complete("t", "k", backend, SIZES, etags)
+    assert not [name for name in everything(tmp_path) if "/new/" in name]
+    assert files.complete("t", "k", backend, SIZES, etags).size == 23
 
 
 def test_a_file_that_became_shorter_is_not_copied_for_ever(tmp_path, monkeypatch):

@@ -430,6 +430,22 @@ def test_what_a_deleted_job_wrote_is_taken_back_where_no_task_runs(made, store):
     assert (store.rooms[main].writer, store.pins) == (None, {})
 
 
+def test_who_deletes_a_job_does_not_wait_until_millions_of_rows_are_taken_back(made, store, monkeypatch):
+    """Whoever sweeps, or wants to write next, does what takes longer."""
+    row, claim, main = half_an_import(made, store)
+    made.content.queue.snooze(claim.id, claim.attempt, 60)
+    seconds = []
+
+    def abandon(tenant: str, holder: Holder, *, within: float) -> bool:
+        seconds.append(within)
+        return False
+
+    monkeypatch.setattr(store, "abandon", abandon)
+    assert made.delete_job("acme", BY, row.id).status is ContentStatus.DELETED
+    assert seconds == [1.0]
+    assert store.rooms[main].writer is not None
+
+
 def test_a_task_that_runs_takes_it_back_itself(made, store):
     row, claim, main = half_an_import(made, store)
     made.delete_job("acme", BY, row.id)
@@ -441,7 +457,7 @@ def test_what_cannot_be_taken_back_now_keeps_no_job_from_being_deleted(made, sto
     row, claim, _ = half_an_import(made, store)
     made.content.queue.snooze(claim.id, claim.attempt, 60)
 
-    def away(*_: Any) -> None:
+    def away(*_: Any, **__: Any) -> bool:
         raise StorageUnavailable("away")
 
     monkeypatch.setattr(store, "abandon", away)

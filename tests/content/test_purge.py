@@ -8,7 +8,11 @@ import pytest
 from sqlalchemy import update
 
 from gnj.content.filters import EVERYTHING, Condition, EntryFilter
-from gnj.content.store import Delete, Reindex, What
+from gnj.content.model import Asset
+from gnj.content.store import Delete, DropEnvironment, Reindex, What
+from gnj.queue.model_content import Upload
+from gnj.queue.storage import Select
+from gnj.queue.where import And, equal
 from gnj.storage.sql.content import SqlContentStore
 from tests.content.operating import WHATS, Desk, asset, entry, plans, scans
 
@@ -35,6 +39,41 @@ def test_rows_that_ended_go_and_those_that_are_seen_stay(desk: Desk) -> None:
     assert (count(desk), count(desk, "asset")) == (10, 1)
     assert desk.shape(desk.main) == before
     assert desk.store.purge(desk.tenant, desk.main) == 0
+
+
+def test_files_of_assets_are_unwanted_once_no_version_of_any_environment_has_them(
+    store: SqlContentStore, org: str
+) -> None:
+    desk = Desk(store, org)
+
+    def unwanted() -> list[str]:
+        return sorted(each.key for each in desk.store.storage.find(Upload, equal_tenant(org)))
+
+    def stored(name: str, path: str = "") -> Asset:
+        digest = name * 64
+        return asset(path or name, sha256=digest, key=f"assets/{digest}-0")
+
+    desk.write(desk.main, [], [stored("a"), stored("a", "same"), stored("b"), stored("c")])
+    copy = desk.copy(desk.main, "copy")
+    desk.change(desk.main, Delete(environment_id=desk.main, site_id="s1", assets=True))
+    desk.derive(desk.main)
+    desk.store.purge(org, desk.main)
+    assert count(desk, "asset") == 0
+    assert unwanted() == []  # the copy has all of them
+    desk.write(desk.main, [], [stored("b", "again")])
+    desk.run(DropEnvironment(environment_id=copy), desk.holder())
+    assert unwanted() == [stored("a").key, stored("c").key]
+    holder = desk.open(desk.main)
+    desk.store.put_assets(org, desk.main, holder, [stored("d"), stored("b", "other")])
+    assert desk.store.asset_file(org, stored("d").key[:-1]) == stored("d").key
+    desk.store.abandon(org, holder)
+    assert unwanted() == [stored(name).key for name in "acd"]
+    assert desk.store.asset_file(org, stored("b").key) == stored("b").key
+    assert desk.store.asset_file("other", stored("b").key) is desk.store.asset_file(org, stored("a").key) is None
+
+
+def equal_tenant(org: str) -> Select:
+    return Select(And((equal(Upload, tenant=org), equal(Upload, state="unwanted"))))
 
 
 def test_a_purge_is_bounded(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import tracemalloc
 from typing import Any, BinaryIO, cast
 
 import pytest
@@ -43,6 +44,9 @@ class Short:
 
     def read(self, size):
         return self._stream.read(min(size, self._most))
+
+    def seek(self, offset):
+        return self._stream.seek(offset)
 
 
 PIECES = [1, 3, PIECE]
@@ -191,6 +195,25 @@ def test_any_values_come_back_in_any_pieces(values, piece, indent, ascii):
     assert read(lines, key="a.jsonl", piece=piece, largest=100_000) == (expected, None)
 
 
+LINES = ["\n", " \r\n", '{"é": "😀"}\n', '{"b": }\r\n', f'{{"long": "{"é" * 400}"}}\n', '[1, "\\u00e9"]\n']
+
+
+@given(lines=st.lists(st.sampled_from(LINES)), mark=st.booleans(), piece=st.integers(1, 40), cut=st.booleans())
+def test_json_lines_are_read_on_after_any_of_them(lines, mark, piece, cut):
+    """The one that is too large is cut by the bound of what is looked at; the file may end without the end of its line."""
+    data = (b"\xef\xbb\xbf" if mark else b"") + "".join(lines).encode()
+    data = data[:-1] if cut and data.endswith(b"}\n") else data
+
+    def found(after=None):
+        stream = cast(BinaryIO, Short(io.BytesIO(data), piece))
+        return list(reading.values(stream, key="a.jsonl", largest=100, after=after))
+
+    whole = found()
+    for place, each in enumerate(whole):
+        assert data[: each.end][-1:] in (b"\n", data[-1:])
+        assert found((each.end, each.position)) == whole[place + 1 :]
+
+
 @given(values=st.lists(JSON, min_size=1, max_size=4), data=st.data(), piece=st.integers(1, 40))
 def test_an_array_cut_anywhere_is_broken_and_gives_no_value_that_it_had_not(values, data, piece):
     whole = json.dumps(values).encode()
@@ -251,6 +274,28 @@ def many(inner, count):
     return "[" + ",".join([inner] * count) + "]"
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        '["' + "\\n" * 1_000_000 + "," * reading.MOST + '"]',
+        '{"a": "' + "\\n" * 1_000_000 + '", "b": [' + "0," * reading.MOST + "0]}",
+    ],
+)
+@pytest.mark.parametrize("key", ["file.json", "file.jsonl"])
+def test_a_text_of_escapes_takes_not_many_times_its_size(value, key):
+    """To look for the end of one, and for commas outside of it, needs no memory of how it was found: of 10 MB it was 700."""
+    data = f"[{value}]".encode() if key == "file.json" else value.encode()
+    stream = io.BytesIO(data)
+    tracemalloc.start()
+    try:
+        for each in reading.values(stream, key=key, largest=4 * 1024 * 1024):
+            assert each.position == 1
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 12 * len(data)
+
+
 @pytest.mark.parametrize("piece", [997, PIECE])
 def test_a_value_with_too_many_in_it_is_never_made(piece, monkeypatch):
     monkeypatch.setattr(reading, "MOST", 1_000)
@@ -273,3 +318,33 @@ def test_nor_is_it_where_it_is_only_to_be_found_out_what_the_file_is(monkeypatch
         [(1, Problem("the value must have at most 1,000 values in it")), (2, {"b": 1})],
         None,
     )
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])
+def test_nor_is_an_object_that_was_read_far_to_find_that_out(blank):
+    """All of it is at hand then: 9 MB of empty lists became 200 MB at once, in which no other thread runs."""
+    data = f'{{{blank}"a": [{"[]," * 1_000_000}[]]}}'.encode()
+    tracemalloc.start()
+    try:
+        (found,) = reading.values(io.BytesIO(data), key="a.json", largest=4 * 1024 * 1024)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == Read(1, Problem("the value must have at most 100,000 values in it"))
+    assert most < 12 * len(data)
+
+
+def test_a_large_object_alone_is_read_like_a_small_one():
+    value = {"id": "a", "content": {str(number): 'x"\\]é' * 50 for number in range(3_000)}}
+    text = json.dumps(value, indent=1, ensure_ascii=False)
+    assert len(text) > 2 * PIECE
+    largest = 10_000_000
+    assert read(text + "\n", largest=largest) == ([(1, value)], None)
+    assert read(text[:-1], largest=largest) == ([], "the file breaks off at value 1: the file ends before it does")
+    assert (
+        read(text + "]", largest=largest)[1]
+        == f"something follows the object, at character {len(text) + 1:,} of the file"
+    )
+    found, broken = read(text.replace(",", ";", 1), largest=largest)
+    assert found == []
+    assert "Expecting ',' delimiter" in str(broken)

@@ -15,6 +15,7 @@ import pytest
 from gnj import GNJ
 from gnj.content import s3_files
 from gnj.content.application import open_files
+from gnj.content.files import AccessRefused
 from gnj.content.s3_files import S3Files
 from gnj.queue.errors import InvalidInput, NotFound, StorageUnavailable
 from gnj.queue.model_content import ContentType, TaskType
@@ -25,6 +26,7 @@ from tests.content.tasks import application, make, work
 from tests.content.transferring import Client, Transfers, pattern
 
 pytest.importorskip("boto3", reason="capability: boto3 is not installed")
+faults = pytest.importorskip("botocore.exceptions")
 server = pytest.importorskip("moto.server", reason="capability: moto is not installed")
 # moto and what it uses warn of themselves
 pytestmark = pytest.mark.filterwarnings("default")
@@ -108,6 +110,15 @@ def test_a_part_of_another_size_is_refused_when_the_upload_is_completed(files, t
     assert left(files, tenant) == []
 
 
+def test_the_size_of_a_part_is_signed_with_its_url(files, tenant):
+    """S3 would take 5 GiB otherwise, and keep them until the upload is given up, for one that announced a byte."""
+    backend = files.begin(tenant, "k", SMALL + 7, SMALL)
+    urls = files.part_urls(tenant, "k", backend, [SMALL, 7], 60)
+    queries = [urllib.parse.parse_qs(urllib.parse.urlsplit(url).query) for url in urls]
+    assert [query["X-Amz-SignedHeaders"] for query in queries] == [["content-length;host"]] * 2
+    files.drop(tenant, "k", backend)
+
+
 def test_parts_that_s3_would_refuse(endpoint, monkeypatch):
     monkeypatch.setattr(s3_files, "SMALLEST", 1000)
     files = S3Files("files", endpoint=endpoint)
@@ -146,6 +157,36 @@ def test_a_file_of_any_size_is_written_and_read_in_pieces(files, tenant, monkeyp
             assert file.read(120) == data[at : at + 120]
 
 
+def test_who_jumps_about_in_a_file_fetches_little_with_each_jump(files, tenant, monkeypatch):
+    """As a zip can have it, whose 100,000 files lie here and there: each was a request for 8 MiB, 800 GB in all."""
+    monkeypatch.setattr(s3_files, "_CHUNK", 8_000)
+    monkeypatch.setattr(s3_files, "_LITTLE", 250)
+    data = pattern(20_000)
+    sink = files.create(tenant, "k")
+    sink.write(data)
+    sink.finish()
+    fetched, real = [], files.client.get_object
+
+    def get_object(**options):
+        first, last = re.findall(r"[0-9]+", options["Range"])
+        fetched.append(int(last) - int(first) + 1)
+        return real(**options)
+
+    monkeypatch.setattr(files.client, "get_object", get_object)
+    with files.open(tenant, "k") as file:
+        for _ in range(10):
+            for at in (0, 19_000):
+                file.seek(at)
+                assert file.read(50) == data[at : at + 50]
+    assert max(fetched[1:]) <= 250
+    fetched.clear()
+    with files.open(tenant, "k") as file:  # from its beginning to its end, with small gaps
+        for at in range(0, 20_000, 1_000):
+            file.seek(at)
+            assert file.read(900) == data[at : at + 900]
+    assert len(fetched) < 10
+
+
 def test_an_aborted_file_leaves_no_parts(files, tenant, monkeypatch):
     monkeypatch.setattr(s3_files, "_CHUNK", 100)
     sink = files.create(tenant, "k")
@@ -172,6 +213,25 @@ def test_a_file_that_is_replaced_while_it_is_read_fails(files, tenant, monkeypat
         files.remove(tenant, "k")
         with pytest.raises(StorageUnavailable):
             file.read()
+
+
+@pytest.mark.parametrize("code", ["403", "AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken"])
+def test_what_the_server_may_not_do_is_told_as_that(files, tenant, monkeypatch, code):
+    def refused(**_options):
+        raise faults.ClientError({"Error": {"Code": code, "Message": "secret"}}, "HeadObject")
+
+    monkeypatch.setattr(files.client, "head_object", refused)
+    with pytest.raises(AccessRefused, match=r"^The server may not read or write"):
+        files.stat(tenant, "k")
+
+
+def test_without_credentials_it_may_not_either(files, tenant, monkeypatch):
+    def refused(**_options):
+        raise faults.NoCredentialsError
+
+    monkeypatch.setattr(files.client, "head_object", refused)
+    with pytest.raises(AccessRefused):
+        files.stat(tenant, "k")
 
 
 def test_what_cannot_be_reached_is_told_without_names(endpoint):

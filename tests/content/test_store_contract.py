@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
-from gnj.storage.sql.content import SqlContentStore
+from gnj.storage.sql.content import SqlContentStore, cloning, copying, deleting, derived, syncing
 from gnj.storage.sql.storage import SqlStorage
 from gnj.testing import ContentStoreContract
 
@@ -24,3 +25,14 @@ class TestSqlContentStore(ContentStoreContract):
     @pytest.fixture
     def store(self, made: SqlContentStore) -> SqlContentStore:
         return made
+
+    @pytest.fixture
+    def pieces(self, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+        def pieces(size: int) -> None:
+            for module in (cloning, copying, deleting, syncing):
+                monkeypatch.setattr(module, "PAGE", size)
+            monkeypatch.setattr(copying, "DROPPED", size)
+            for kind, each in derived._KINDS.items():
+                monkeypatch.setitem(derived._KINDS, kind, replace(each, most=size))
+
+        return pieces

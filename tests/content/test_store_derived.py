@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from gnj.content.filters import EVERYTHING
 from gnj.content.model import NewEntry
-from gnj.content.store import Holder, Reindex
+from gnj.content.store import Holder, Reindex, Step
 from gnj.queue.errors import NotFound
 from gnj.storage.sql.content import SqlContentStore, derived
 from gnj.storage.sql.schema_content import CURRENT
@@ -184,6 +184,19 @@ def test_many_changes_are_dealt_with_part_after_part(store, org, main, small):
     assert run(store, org, main, "urls") == 1
     assert found(store, main) == expected(store, org, main)
     assert run(store, org, main, "urls") == 1
+
+
+def test_all_of_it_is_told_as_one_whole(store, org, main, small):
+    """Urls, tags and texts: not one third, and then beyond it. What is purged is no part of it."""
+    for _ in range(2):
+        write(store, org, main, *(entry(f"e{n}", slug=f"s{n}", labels=("t",)) for n in range(7)))
+        steps: list[Step] = []
+        cursor = None
+        while not steps or not steps[-1].over:
+            steps.append(store.step(org, ONE, Reindex(environment_id=main, what="general"), cursor))
+            cursor = steps[-1].cursor
+        (total,) = {step.total or 0 for step in steps}
+        assert 21 <= sum(step.done for step in steps) <= total
 
 
 def test_what_is_published_meanwhile_is_purged_when_it_was_seen(store, org, main):

@@ -111,6 +111,31 @@ def test_a_killed_import_is_done_again_to_the_same_end(store, backend, org):
         assert not rows.connection.exec_driver_sql("SELECT 1 FROM gnj_content_entry WHERE until <= since").all()
 
 
+def test_an_abandon_takes_no_longer_than_it_may(store, org, monkeypatch):
+    """It goes on when it is called again, by somebody else as well; readers see nothing of it."""
+    main, holder = begun(store, org), Holder(5, 50, 1)
+    before = everything(store, org, main)
+    monkeypatch.setattr(writing, "UNDONE", 20)
+    store.open(org, main, holder)
+    for number in range(3):
+        store.put_entries(org, main, holder, batch(number))
+    assert store.abandon(org, holder, within=0.0) is False
+    assert everything(store, org, main) == before
+    with pytest.raises(Stale):
+        store.publish(org, main, holder)
+    with pytest.raises(Busy) as busy:
+        store.open(org, main, Holder(6, 60, 1))
+    assert [each for tenant, each in store.held(99) if tenant == org] == [busy.value.holder]
+    calls = 1
+    while not store.abandon(org, busy.value.holder, within=0.0):
+        calls += 1
+    assert calls > 1
+    assert everything(store, org, main) == before
+    assert store.abandon(org, holder, within=0.0) is True
+    store.open(org, main, Holder(6, 60, 1))
+    store.abandon(org, Holder(6, 60, 1))
+
+
 def test_an_abandon_that_is_cut_short_is_brought_to_its_end(store, org, monkeypatch):
     """By whoever opens next: until then nobody goes on with a part of what was written."""
     main, holder = begun(store, org), Holder(5, 50, 1)

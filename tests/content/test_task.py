@@ -11,7 +11,7 @@ import pytest
 from gnj.content import task as tasks
 from gnj.content.model import NewEntry
 from gnj.content.operations import finish_environment
-from gnj.content.store import Delete, Holder, Stale, Step
+from gnj.content.store import Delete, DropEnvironment, Holder, Stale, Step
 from gnj.content.task import Task, Written, handled
 from gnj.queue.ends import Outcome
 from gnj.queue.errors import CancelRequested, Failed, InvalidInput, LeaseLost, NotFound, Snooze, StorageUnavailable
@@ -19,7 +19,7 @@ from gnj.queue.model import Job
 from gnj.queue.model_content import ContentStatus, ContentType, TaskType
 from gnj.queue.states import JobStatus
 from gnj.queue.working import Line
-from tests.content.tasks import ENTRIES, application, log, make, now, stored, work
+from tests.content.tasks import CALM, ENTRIES, Killed, again, application, claim, log, make, now, stored, work
 
 
 @pytest.fixture
@@ -34,24 +34,9 @@ def main(jobs):
     return jobs.content.store.environment("acme", None).id
 
 
-def claim(jobs):
-    found = jobs.queue.acquire([ENTRIES])
-    assert found is not None
-    return found
-
-
-CALM = SimpleNamespace(cancel_requested=False, lease_lost=False)
-
-
 def run(jobs, work, *, job=None, ctx=CALM, **options):
     """Has `work` do the task that is next; what its handler gives or raises."""
     return handled(jobs.content, work, **options)(job or claim(jobs), ctx)
-
-
-def again(jobs, job):
-    """The task, claimed anew after its worker was killed."""
-    jobs.queue.give_back([job])
-    return claim(jobs)
 
 
 def put(task, id, environment):
@@ -126,6 +111,21 @@ def test_warnings_from_when_the_job_was_made_are_its_first_lines_once(jobs):
         run(jobs, killed, job=job)
     run(jobs, lambda task: task.log.info("done"), job=again(jobs, job))
     assert [message for _, message in log(jobs, row)] == ["mind this", "and 100% of that", "done"]
+
+
+def test_they_are_not_lost_where_the_first_checkpoint_could_not_be_made(jobs, monkeypatch):
+    row = make(jobs, params={"warnings": ["mind this"]})
+    job, real, calls = claim(jobs), jobs.queue.checkpoint, []
+
+    def checkpoint(*args, **options):
+        calls.append(args)
+        return away() if len(calls) == 1 else real(*args, **options)
+
+    monkeypatch.setattr(jobs.queue, "checkpoint", checkpoint)
+    with pytest.raises(Snooze):
+        run(jobs, lambda _: pytest.fail("begun"), job=job)
+    run(jobs, lambda task: task.log.info("done"), job=again(jobs, job))
+    assert [message for _, message in log(jobs, row)] == ["mind this", "done"]
 
 
 @pytest.mark.parametrize(
@@ -286,6 +286,10 @@ def test_a_storage_that_cannot_be_reached_fails_no_task(jobs, monkeypatch):
     make(jobs)
     with pytest.raises(Snooze):
         run(jobs, work)
+
+
+def raising(error):
+    raise error
 
 
 def away(*_args, **_options):
@@ -497,40 +501,45 @@ def writes(main, stage, failed=None):
     return work
 
 
+@pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("at", [1, 2])
-def test_what_was_written_is_published_once_wherever_a_try_is_killed(jobs, main, stage, monkeypatch, at, after):
+def test_what_was_written_is_published_once_wherever_a_try_is_killed(jobs, main, stage, monkeypatch, after, removed):
     row = make(jobs)
     job = claim(jobs)
     store, calls = jobs.content.store, []
     versions = {each: store.rooms[each].environment.version for each in (main, stage)}
     real = store.publish
 
-    def publish(*args):
+    def publish(*args, **also):
         calls.append(args)
         assert now(jobs, row).result == {"n": 2, "environments": [main, stage]}  # whoever indexes knows of it
         if after:
-            real(*args)
-        if len(calls) == at:
-            raise Killed
-        if not after:
-            real(*args)
+            real(*args, **also)
+        raise Killed
 
     with monkeypatch.context() as patch:
         patch.setattr(store, "publish", publish)
         with pytest.raises(Killed):
             run(jobs, writes(main, stage), job=job)
+    assert len(calls) == 1
+    if removed:
+        versions[stage] = store.rooms[stage].environment.version + after
+        jobs.content.store.step("acme", Holder(0, 0, 0), DropEnvironment(environment_id=stage), None)
+        if not after:
+            with pytest.raises(Failed, match=r"removed|no environment"):
+                run(jobs, lambda _: pytest.fail("again"), job=again(jobs, job))
+            assert stored(jobs) == {}
+            return
     # whoever has begun to write to what is published already is not waited for, and what he publishes is the last
     other = Holder(77, 77, 1)
-    for each in (main, stage)[: at - (not after)]:
+    for each in (main, stage)[: 0 if not after else 1 if removed else 2]:
         store.open("acme", each, other)
     assert run(jobs, lambda _: pytest.fail("again"), job=again(jobs, job)) == {"n": 2}
     assert list(stored(jobs)) == ["a"]
-    assert list(stored(jobs, environment="stage")) == ["b"]
-    assert [store.rooms[each].environment.version for each in (main, stage)] == [
-        versions[main] + 1,
-        versions[stage] + 1,
-    ]
+    if not removed:
+        assert list(stored(jobs, environment="stage")) == ["b"]
+        assert store.rooms[stage].environment.version == versions[stage] + 1
+    assert store.rooms[main].environment.version == versions[main] + 1
     assert log(jobs, row) == [("INFORMATION", "2 were written")]
 
 
@@ -539,16 +548,16 @@ def test_what_cannot_be_published_any_more_fails_and_says_so(jobs, main, stage, 
     store = jobs.content.store
     real = store.publish
 
-    def publish(tenant, room, holder):
-        if room == stage:
-            raise Stale
-        real(tenant, room, holder)
+    def publish(*args, **also):
+        store.rooms[stage].writer = Holder(99, 99, 1)
+        real(*args, **also)
 
     monkeypatch.setattr(store, "publish", publish)
     with pytest.raises(Failed, match="somebody else"):
         run(jobs, writes(main, stage))
     assert now(jobs, row).result["environments"] == [main, stage]
-    assert store.rooms[stage].writer is None
+    assert store.rooms[main].writer is None
+    assert stored(jobs) == {}  # all of it or nothing
 
 
 def test_a_task_may_fail_though_what_it_wrote_is_published(jobs, main, stage, monkeypatch):
@@ -599,6 +608,22 @@ def test_a_made_environment_is_finished_though_others_write_to_it_already(jobs, 
     assert store.rooms[new].writer is not None
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_what_cannot_be_made_is_dropped_at_once_unless_it_can_be_seen(jobs, published):
+    store = jobs.content.store
+    new = store.reserve("acme", "new", "New", None)
+    row = make(jobs, ContentType.CREATE_ENVIRONMENT, params={"base": "gone", "environment": new})
+    store.own("acme", new, row.id)
+    job = jobs.queue.acquire([TaskType.CLONE_DATABASE_DATA.job_type])
+    if published:
+        store.publish("acme", new, Holder(row.id, 1, 1))
+    with pytest.raises(Failed, match="no base"):
+        run(jobs, lambda _: raising(NotFound("no base")), job=job)
+    assert (new in store.rooms) is published
+    if not published:  # its alias is free
+        store.reserve("acme", "new", "New", None)
+
+
 def test_a_task_that_was_done_when_its_worker_was_killed_is_not_done_again(jobs):
     row = make(jobs)
     job = claim(jobs)
@@ -635,10 +660,6 @@ class Steps:
         self.begun.append((operation.environment_id, cursor))
         at = cursor or 0
         return Step(cursor=at + 1, done=10, total=30, over=at == 2, notes=[Line("WARNING", f"step {at}")])
-
-
-class Killed(BaseException):
-    pass
 
 
 @pytest.mark.parametrize("deadly", range(1, 9))

@@ -67,7 +67,8 @@ def test_assets_of_a_zip_of_two_parts(ask, client, work, jobs, org):
         "a.txt": 1,
     }
     stored = jobs.content.files
-    with stored.open(org, f"assets/{hashlib.sha256(files['s1/large.bin']).hexdigest()}") as file:
+    key = jobs.content.store.asset_file(org, f"assets/{hashlib.sha256(files['s1/large.bin']).hexdigest()}-")
+    with stored.open(org, key) as file:
         assert file.read() == files["s1/large.bin"]
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
+import os
 import socket
 import threading
 import time
+import unicodedata
 import urllib.parse
 from contextlib import ExitStack
 
@@ -16,7 +19,7 @@ import pytest
 from gnj import GNJ
 from gnj.api.content import uploads
 from gnj.api.http import Request, Response
-from gnj.content import signing
+from gnj.content import local_disk, signing
 from gnj.content.files import MAX_PARTS
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.settings_content import ContentLimits
@@ -241,6 +244,54 @@ def test_so_many_files_are_sent_to_an_organisation_at_once(me, served, http):
     again.stream.close()
 
 
+def test_so_many_parts_are_taken_of_an_organisation_at_once(me, served, root):
+    """Each has two open files, from its first byte to its last, for which a slow client has minutes."""
+    (receive,) = (route.receive for route in served.routes(None) if route.receive)
+
+    def begin(one):
+        url = urllib.parse.urlsplit(one.init(PART).urls[0].url)
+        upload, part = url.path.split("/")[-2:]
+        places = {"organization": one.org, "upload": upload, "part": part}
+        return receive(Request(method="PUT", path="", path_params=places, query_string=url.query))
+
+    before = count(root)
+    opened = [begin(me) for _ in range(17)]
+    assert [isinstance(each, Response) for each in opened] == [False] * 16 + [True]
+    refused = opened.pop()
+    assert (refused.status, refused.header("retry-after")) == (503, "5")
+    theirs = begin(Client(served.face, f"{me.org}-other"))
+    assert not isinstance(theirs, Response)
+    # however one ends, the next one may begin
+    opened[0].abort()
+    opened[0].abort()
+    opened[1].write(b"x" * PART)
+    assert opened[1].finish().status == 200
+    opened[1].abort()
+    with pytest.raises(InvalidInput):
+        opened[2].finish()
+    again = [begin(me) for _ in range(4)]
+    assert [isinstance(each, Response) for each in again] == [False] * 3 + [True]
+    for each in (*opened, *again[:3], theirs):
+        each.abort()
+    assert count(root) == before + 17 + 1 + 4 + 1  # an empty file of each upload, and one part with what is told of it
+
+
+def test_a_full_disk_is_told_to_who_sends(http, me, root, monkeypatch):
+    begun, before = me.init(PART), count(root)
+
+    def full(*_args):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/srv/secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_disk, "write_all", full)
+        answer = http.put(begun.urls[0].url, content=b"x" * PART)
+    assert code(answer) == (503, "DISK_FULL")
+    assert answer.headers["retry-after"] == "5"
+    assert "secret" not in answer.text
+    assert count(root) == before
+    assert http.put(begun.urls[0].url, content=b"x" * PART).status_code == 200
+
+
 def test_without_a_length_wsgi_says_what_it_needs(me, apps):
     begun = me.init(PART)
     with httpx.Client(transport=httpx.WSGITransport(apps["wsgi"]), base_url=BASE) as client:
@@ -319,6 +370,25 @@ def test_a_key_that_is_none_has_no_url(me, key):
 def test_names_that_are_refused(me, name, reason):
     with pytest.raises(InvalidInput, match=reason):
         me.init(1, name)
+
+
+def test_a_name_that_is_too_long_is_not_brought_into_nfc(me, monkeypatch):
+    """Marks out of their order are sorted one by one: 64,000 of them take 18 s, in which no other thread runs, and a name may come
+    with millions.
+    """
+
+    def normalize(form, text):
+        raise AssertionError(f"{len(text)} characters are normalised")
+
+    name = "a" + "\u0345" * 1_000_000 + "\u0334" * 1_000_000
+    with monkeypatch.context() as patch:
+        patch.setattr(unicodedata, "normalize", normalize)
+        with pytest.raises(InvalidInput, match="limited to 255 bytes"):
+            me.init(1, name)
+
+
+def test_a_name_whose_letters_are_written_with_their_marks_may_have_more_of_them():
+    assert uploads.checked_name("\u03b1\u0313\u0301\u0345" * 85) == "\u1f84" * 85
 
 
 def test_a_name_is_kept_in_nfc(me):

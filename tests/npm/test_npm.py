@@ -19,6 +19,7 @@ import pytest
 
 from gnj import GNJ
 from tests.serving import Server
+from tests.waiting import until
 
 HERE = Path(__file__).parent
 BACKENDS = [pytest.param(name, marks=pytest.mark.backend(name)) for name in ("sqlite", "postgresql")]
@@ -98,14 +99,6 @@ def database(request, database_of):
 
 def status(jobs, job):
     return jobs.get(job.id).status
-
-
-def until(condition, seconds=20.0):
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.mark.slow_on("sqlite")

@@ -248,7 +248,7 @@ def changed(**values):
 def test_nobody_else_says_what_is_to_be_done(queue, failed, change):
     failed(2)
     claim = begin(queue)
-    queue.update_job(claim.id, {"input": change(claim.input)}, attempt=claim.attempt)
+    queue.storage.edit(Job, [claim.id], {"input": change(claim.input)})
     before = queue.list(Job)
     with pytest.raises(InvalidInput, match="was not asked for over the REST API, or was changed since"):
         bulk.work(queue, now(queue, claim), never)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from gnj.queue import uploads
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.model_content import ContentType
+from gnj.storage.sql.transaction import SqlRows
 
 DAY = 86_400
 
@@ -96,6 +100,33 @@ def test_so_many_bytes_may_be_there_of_each_tenant(on_every_storage, queue, cloc
         make(queue, "u5", size=1, most=100)
     assert queue.drop_upload(queue.upload("acme", "u1").id)
     make(queue, "u5", size=60, most=100)
+
+
+@pytest.mark.parametrize("storage", ["postgresql"], indirect=True)
+def test_nor_of_a_tenant_that_makes_its_first_ones_all_at_once(queue, monkeypatch):
+    """None of them finds another one there that it could wait for."""
+    real, together = SqlRows.insert, threading.Barrier(3)
+
+    def insert(self, kind, rows):
+        together.wait(20)
+        return real(self, kind, rows)
+
+    monkeypatch.setattr(SqlRows, "insert", insert)
+
+    def begin(number):
+        try:
+            return make(queue, f"u{number}", size=60, most=100).upload_id
+        except InvalidInput as error:
+            return str(error)
+
+    with ThreadPoolExecutor(3) as pool:
+        made = list(pool.map(begin, range(3)))
+    kept = [upload_id for upload_id in ("u0", "u1", "u2") if queue.upload("acme", upload_id) is not None]
+    assert len(kept) <= 1
+    assert [told for told in made if told.startswith("u")] == kept
+    assert all("limited to 100 bytes" in told for told in made if told not in kept)
+    monkeypatch.undo()
+    make(queue, "u3", size=100 - 60 * len(kept), most=100)
 
 
 def test_completed_ones_are_unwanted_after_the_retention(on_every_storage, queue, clock):

@@ -23,6 +23,7 @@ from gnj.queue.states import JobStatus, PipelineStatus
 from gnj.queue.storage import Select
 from gnj.queue.working import ERROR, INFORMATION, WARNING, Line
 from gnj.storage.sql.transaction import SqlRows
+from gnj.testing.contracts.support import together
 
 DAY = 86_400
 BY = {"id": "u1", "name": "Ann", "email": None}
@@ -141,6 +142,20 @@ def test_a_tenant_has_a_bounded_number_that_are_not_over(queue, create, refused,
     create("other")
     queue.delete_content_job("acme", first.id, BY)
     create()
+
+
+def test_so_it_has_where_several_make_them_at_once(on_every_storage, queue, create, monkeypatch):
+    monkeypatch.setattr(works, "MOST", 4)
+    create(), create()
+
+    def attempt(_place: int) -> bool:
+        try:
+            create()
+        except InvalidInput:
+            return False
+        return True
+
+    assert sorted(together(6, attempt)) == [False] * 4 + [True] * 2
 
 
 # What it follows --------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from graphql import GraphQLResolveInfo
 from gnj.access import Action, Kind, Principal, RequestContext
 from gnj.api.hooks import Guard
 from gnj.api.jobs.roots import snake_case
-from gnj.content.application import Content
+from gnj.content.application import Content, is_organization
 from gnj.content.maker import ContentJobs, User
 from gnj.graphql.limits import Limits
 from gnj.graphql.plans import OnContext
@@ -20,7 +20,6 @@ from gnj.queue.errors import NotFound
 from gnj.queue.service import Queue
 from gnj.queue.values import check_text
 
-_ORGANIZATION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _LOCAL: Final = ("local", "anonymous")
 """The ids of principals that nobody gave a name."""
 _OF_TOKENS: Final = "token:"
@@ -38,7 +37,7 @@ class Face:
         guard: Who may: that of the application, which knows no organisations.
         limits: The bounds of a request.
         jobs: Makes content jobs.
-        origins: Of the pages that may open a WebSocket, beside the server's own.
+        origins: Of the pages that may open a WebSocket, and use signed URLs, beside the server's own.
         public_url: What the application's address is for clients: begins signed URLs. None: as the request was addressed.
     """
 
@@ -90,7 +89,7 @@ class OrganizationGuard(Guard):
         principal = self._inner.authenticate(context)
         organization = context.path_params.get("organization", "")
         # first what it looks like: the principal of an empty tenant belongs to no organisation
-        if not _ORGANIZATION.fullmatch(organization) or not (principal.everywhere or principal.tenant == organization):
+        if not is_organization(organization) or not (principal.everywhere or principal.tenant == organization):
             raise NotFound("There is no such organization.")
         return replace(principal, tenant=organization, everywhere=False)
 

@@ -143,6 +143,7 @@ def _index(tables: ContentTables, options_of: Callable[[Mapping[str, Any]], dict
     index(entry, "updated", "environment updated_at- entry_id")
     index(asset, "path", "environment site_id path since", unique=True)
     index(asset, "asset", "environment until asset_id")
+    index(asset, "file", "environment file_key")
     for table in (site, tables.model, entry, asset):
         index(table, "since", "environment since")
         index(table, "until", "environment until", ENDED)

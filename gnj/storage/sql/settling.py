@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import ColumnElement, bindparam, select
+from sqlalchemy import ColumnElement, bindparam, func, literal, select
 
 from gnj.queue.clock import After
 from gnj.queue.model import Job, Permit, attributes, json_names
@@ -143,8 +143,8 @@ def _shape(settlement: Settlement) -> Any:
     return common, json, frozenset(settlement.frm), settlement.attempt is None, settlement.expired, *_asked(settlement)
 
 
-def _asked(settlement: Settlement) -> tuple[bool, str | None]:
-    return settlement.plain, settlement.tenant
+def _asked(settlement: Settlement) -> tuple[bool, str | None, str | None]:
+    return settlement.plain, settlement.tenant, settlement.but
 
 
 def are_one(settlements: Sequence[Settlement]) -> bool:
@@ -172,11 +172,13 @@ def _settle_alike(rows: SqlRows, settlements: Sequence[Settlement]) -> dict[int,
             conditions += [columns.batch_id.is_(None), columns.pipeline_id.is_(None)]
         if one.tenant is not None:
             conditions.append(columns.tenant == bindparam("of_tenant", type_=TEXT))
+        if one.but is not None:
+            conditions.append(func.substr(columns.type, 1, len(one.but)) != literal(one.but, TEXT))
         return conditions
 
     write = Write(
         mapper,
-        ("settle", frozenset(one.frm), one.expired, one.plain, one.tenant is None),
+        ("settle", frozenset(one.frm), one.expired, one.plain, one.tenant is None, one.but),
         shape,
         parameters
         | (present.parameters() if one.expired else {})

@@ -15,6 +15,8 @@ from gnj.content.model import Asset, Entry, NewEntry, Snapshot
 from gnj.content.store import ContentStore, Holder
 
 ONE, OTHER = Holder(1, 10, 1), Holder(2, 20, 1)
+MOST_STEPS = 500
+"""Of an operation in the contract, in pieces of one row: who needs more does not end."""
 THEN = datetime(2021, 2, 3, 4, 5, 6, 789000, UTC)
 ODD = """O'Brien "50%" _ \\ ; -- :x %s {} [a-z] * ? # \t\n é😀"""
 """A text that holds whatever means something to somebody."""

@@ -12,6 +12,7 @@ from gnj.content.model import Snapshot
 from gnj.content.store import Busy, ContentStore, Holder, Reindex, Stale
 from gnj.queue.errors import Duplicate, NotFound
 from gnj.testing.contracts.content_support import (
+    MOST_STEPS,
     ONE,
     OTHER,
     ContentContract,
@@ -170,6 +171,15 @@ class ContentTurns(ContentContract):
         assert one(store, tenant, main, Condition("Id", "Eq", "a")).content == {"x": 1}
         assert [each["alias"] for each in store.models(tenant)[0].fields] == ["x"]
 
+    def test_to_abandon_may_take_several_calls(self, store: ContentStore, tenant: str, main: str) -> None:
+        """Each does as much as it has time for, and something; the last one says that it was all."""
+        store.open(tenant, main, ONE)
+        store.put_entries(tenant, main, ONE, [entry(f"e{number}") for number in range(5)])
+        while not store.abandon(tenant, ONE, within=0.0):
+            assert store.entries(tenant, main, EVERYTHING, offset=0, limit=1).total == 0
+        store.open(tenant, main, OTHER)
+        assert store.abandon(tenant, OTHER)
+
     def test_a_job_abandons_all_that_it_has_open(self, store: ContentStore, tenant: str, main: str) -> None:
         """In every environment."""
         other = made(store, tenant, "stage")
@@ -181,6 +191,21 @@ class ContentTurns(ContentContract):
             store.open(tenant, each, OTHER)
             store.publish(tenant, each, OTHER)
             assert ids(store, tenant, each) == []
+
+    def test_several_are_published_together_or_none_is(self, store: ContentStore, tenant: str, main: str) -> None:
+        """Where somebody else writes to one of them, or it is not there, none is."""
+        other, busy = (made(store, tenant, alias) for alias in ("stage", "busy"))
+        for number, each in enumerate((main, other)):
+            store.open(tenant, each, ONE)
+            store.put_entries(tenant, each, ONE, [entry("a", f"s{number}")])
+        store.open(tenant, busy, OTHER)
+        for wrong, error in ((busy, Stale), ("nowhere", NotFound)):
+            with pytest.raises(error):
+                store.publish(tenant, main, ONE, also=[other, wrong])
+            assert [ids(store, tenant, each) for each in (main, other)] == [[], []]
+        for _ in range(2):
+            store.publish(tenant, main, ONE, also=[other])
+            assert [ids(store, tenant, each) for each in (main, other)] == [["a"], ["a"]]
 
     def test_jobs_that_write_or_have_pinned_are_told(self, store: ContentStore, tenant: str, main: str) -> None:
         """Until they publish, abandon or let go; the holder that is told may take back all of it."""
@@ -215,10 +240,12 @@ class ContentTurns(ContentContract):
     ) -> None:
         """By its tenant and its id."""
         written(store, tenant, main, [entry("a")])
-        cursor, over = None, False
-        while not over:
+        cursor = None
+        for _ in range(MOST_STEPS):
             step = store.step(tenant, ONE, Reindex(environment_id=main, what="general"), cursor)
-            cursor, over = step.cursor, step.over
+            if step.over:
+                break
+            cursor = step.cursor
         assert all(each[0] != tenant for each in store.behind(10_000))
 
     def test_of_several_who_open_at_once_one_is_let_in(self, store: ContentStore, tenant: str, main: str) -> None:

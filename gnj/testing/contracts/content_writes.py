@@ -183,6 +183,19 @@ class ContentContents(ContentContract):
         assert store.assets(tenant, main, site_id="s9", offset=0, limit=9).total == 0
         assert list(store.assets(tenant, main, site_id=None, offset=2, limit=9).items) == [first[1]]
 
+    def test_the_files_of_assets_are_known(self, store: ContentStore, tenant: str, main: str) -> None:
+        """Those that are being written too, and those that readers see until then; of the organisation only."""
+        written(store, tenant, main, [entry("e")], [asset("a"), asset("b", key="assets/a"), asset("c")])
+        assert store.asset_file(tenant, "assets/a") == "assets/a"
+        store.open(tenant, main, OTHER)
+        store.put_assets(tenant, main, OTHER, [asset("a", key="assets/new"), asset("b", key="assets/new")])
+        for begin, key in (("assets/a", "assets/a"), ("assets/n", "assets/new"), ("assets/c", "assets/c")):
+            assert store.asset_file(tenant, begin) == key
+            assert store.asset_file(f"{tenant}x", begin) is None
+        store.abandon(tenant, OTHER)
+        assert store.asset_file(tenant, "assets/new") is None
+        assert store.asset_file(tenant, "assets/a") == "assets/a"
+
     def test_entries_are_told_by_pages_the_last_updated_first(
         self, store: ContentStore, tenant: str, main: str
     ) -> None:

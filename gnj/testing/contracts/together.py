@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from gnj.queue.model import Batch, Hold, Job, Pipeline
@@ -80,25 +82,27 @@ class TogetherContract(Contract):
 
     @pytest.mark.parametrize("alone", [True, False])
     def test_a_plain_settlement_does_not_apply(self, storage: Storage, alone: bool) -> None:  # noqa: FBT001
-        """To a job that has parents, that another tenant has, that is in another try or status, or that is not there."""
+        """To a job that has parents, that another tenant has, that is in another try or status, of a type left out, or that is not there."""
         (batch,), (pipeline,) = storage.insert(Batch, [{}]), storage.insert(Pipeline, [{}])
         wrong = [
             processing(storage, batch_id=batch.id).id,
             processing(storage, pipeline_id=pipeline.id).id,
             processing(storage, tenant="t").id,
             processing(storage, attempt=2).id,
+            processing(storage, type="own:x").id,
             put(storage).id,
             2**62,
         ]
         right = processing(storage, name="right")
-        settlements = [Settlement(id, 1, {JobStatus.PROCESSING}, _SUCCEEDED, plain=True, tenant="") for id in wrong]
+        asked: dict[str, Any] = {"plain": True, "tenant": "", "but": "own:"}
+        settlements = [Settlement(id, 1, {JobStatus.PROCESSING}, _SUCCEEDED, **asked) for id in wrong]
         before = snapshot(storage)
         if alone:
             assert [storage.settle([each]) for each in settlements] == [[None]] * len(wrong)
             assert snapshot(storage) == before
             return
-        one = Settlement(right.id, 1, {JobStatus.PROCESSING}, _SUCCEEDED, plain=True, tenant="")
-        assert names(storage.settle([*settlements[:3], one, *settlements[3:]])) == [None] * 3 + ["right"] + [None] * 3
+        one = Settlement(right.id, 1, {JobStatus.PROCESSING}, _SUCCEEDED, **asked)
+        assert names(storage.settle([*settlements[:3], one, *settlements[3:]])) == [None] * 3 + ["right"] + [None] * 4
         assert len(storage.find(Job)) == len(wrong)
         assert [job.status for job in storage.find(Job)].count(JobStatus.SUCCESSFUL) == 1
 

@@ -124,6 +124,24 @@ def test_the_hosts_hook_is_asked_about_every_field(jobs, ask, hook):
     ]
 
 
+def test_the_hosts_hook_is_told_of_which_file_it_is(jobs, ask, hook, files):
+    """Who may not import a file by its key must not get it by another field either."""
+    files.put("acme", "uploads/1/private.json", b"x")
+
+    def authorize(_principal: Principal, _action: Action, target: Any) -> bool:
+        return target not in ("uploads/1/private.json", "theirs")
+
+    jobs.authorize = authorize
+    hook["all"] = Principal("root", everywhere=True)
+    upload = '{key: "k", uploadId: "theirs", multiPartUploads: []}'
+    for text in (
+        '{ fileDownloadUrl(key: "uploads/1/private.json") }',
+        'mutation { createImportJob(createJobInput: {jobName: "a", jobType: IMPORT_ENTRIES, fileKey: "uploads/1/private.json"}) { id } }',
+        f"mutation {{ completeMultiPartUpload(completeMultipartUploadInput: {upload}) {{ success }} }}",
+    ):
+        assert ask(text, key="all", org="acme").codes == ["FORBIDDEN"], text
+
+
 @pytest.mark.parametrize("settings, status", [({}, 200), ({"token": "secret"}, 400), ({"env": "production"}, 400)])
 def test_the_schema_is_for_everybody_in_development_alone(client, settings, status):
     body = {"query": "{ __schema { queryType { name } } }"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, cast
 
@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Row, Select, Table, Text, and_, any_, bind
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from gnj.queue import uploads
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.values import dump_json
 from gnj.storage.sql.faults import faults
@@ -92,6 +93,24 @@ class Base:
         claim, site = self.tables.site_id, self.tables.site
         kept = exists().where(site.c.environment == environment, site.c.site_id == claim.c.site_id)
         rows.run(claim.delete().where(claim.c.environment == environment, ~kept))
+
+    def removed_assets(self, rows: SqlRows, tenant: str, gone: Iterable[str]) -> int:
+        """Has the files of asset rows that were just removed, of which these are the keys, be unwanted, where no other asset of the
+        tenant has them; how many rows there are.
+        """
+        found = list(gone)
+        if found:
+            asset, environment = self.tables.asset, self.tables.environment
+            texts = bindparam("texts", type_=ARRAY(Text()) if self.postgresql else Text())
+            each = (func.unnest if self.postgresql else func.json_each)(texts).table_valued("value")
+            given = each.render_derived("given") if self.postgresql else each
+            # not more than one row of each environment is looked at: of the same file there may be any number
+            of = and_(asset.c.environment == environment.c.id, asset.c.file_key == given.c.value)
+            kept = exists().select_from(environment.join(asset, of)).where(environment.c.tenant == tenant)
+            left = select(given.c.value).where(~kept.correlate(given))
+            gone_keys = {"texts": self.texts(sorted(set(found)))}
+            uploads.unwant(rows, tenant, list(rows.run(left, gone_keys).scalars()))
+        return len(found)
 
     def texts(self, texts: Collection[str]) -> Any:
         """Texts as a parameter of `among`."""

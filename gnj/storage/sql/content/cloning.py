@@ -8,12 +8,13 @@ from typing import Any, Final
 
 from sqlalchemy import func, select
 
+from gnj.content.references import mapped
 from gnj.content.store import CloneSite, Holder, Step
 from gnj.queue.errors import Duplicate, InvalidInput, NotFound
 from gnj.queue.values import Json
 from gnj.storage.sql.content import bounds
 from gnj.storage.sql.content.copying import Copying
-from gnj.storage.sql.content.references import mapped, texts
+from gnj.storage.sql.content.references import texts
 from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
@@ -24,6 +25,7 @@ from gnj.storage.sql.content.versions import (
     end_of_page,
     info,
     put_values,
+    seen,
     standing,
     upto,
     values_of,
@@ -91,7 +93,10 @@ class Cloning(Copying):
         self.claim_site_id(rows, tenant, operation.new_id, place.id)
         i = self.tables.site_id
         mine = (i.c.tenant == tenant, i.c.site_id == operation.new_id, i.c.environment == place.id)
-        if not count(rows, i, *mine):
+        # what is seen already was not made by an earlier time of this step
+        if not count(rows, i, *mine) or count(
+            rows, s, seen(s, place.id, place.version), s.c.site_id == operation.new_id
+        ):
             raise Duplicate(f"there is a site of the id {operation.new_id!r} already")
         here = {"environment": place.id, "since": place.coming, "until": CURRENT}
         own = {"site_id": operation.new_id, "alias": operation.alias, "name": operation.name, "logo": operation.logo}

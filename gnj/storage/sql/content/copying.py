@@ -8,13 +8,14 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Table, bindparam, delete, literal, select, tuple_, update
 
+from gnj.content.references import mapped
 from gnj.content.store import CopyEnvironment, DropEnvironment, Holder, Stale, Step
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import Json
 from gnj.storage.sql.columns import ID
 from gnj.storage.sql.content.base import GONE, MAKING, ready_row
 from gnj.storage.sql.content.reading import Reading
-from gnj.storage.sql.content.references import mapped, mentions
+from gnj.storage.sql.content.references import mentions
 from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,
@@ -75,7 +76,7 @@ class Copying(Reading):
                 rows.run(update(v).where(v.c.id == found.id).values(state=GONE, **free))
                 return Step({"total": total, "done": 0}, 0, total, over=False)
             left, before = (cursor["total"], cursor["done"]) if cursor else (None, 0)
-            removed = self._removed(rows, found.id)
+            removed = self._removed(rows, tenant, found.id)
             if removed:
                 return Step({"total": left, "done": before + removed}, removed, left, over=False)
             rows.run(delete(v).where(v.c.id == found.id))
@@ -195,7 +196,7 @@ class Copying(Reading):
             id = select(self.tables.environment.c.id).where(*named).scalar_subquery()
             return sum(count(rows, table, table.c.environment == id) for table in self._everything)
 
-    def _removed(self, rows: SqlRows, environment: int) -> int:
+    def _removed(self, rows: SqlRows, tenant: str, environment: int) -> int:
         removed = 0
         for table in self._everything:
             if removed >= DROPPED:
@@ -203,7 +204,12 @@ class Copying(Reading):
             key = list(table.primary_key.columns)
             some = select(*key).where(table.c.environment == environment).limit(DROPPED - removed)
             one = key[0] if len(key) == 1 else tuple_(*key)
-            removed += rows.run(delete(table).where(one.in_(some))).rowcount
+            gone = delete(table).where(one.in_(some))
+            if table is self.tables.asset:
+                files = rows.run(gone.returning(table.c.file_key)).scalars()
+                removed += self.removed_assets(rows, tenant, files)
+            else:
+                removed += rows.run(gone).rowcount
         return removed
 
 

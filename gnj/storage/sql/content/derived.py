@@ -107,18 +107,19 @@ class Derived(Purging):
         stages = [*_KINDS, _PURGE] if operation.what == "general" else [operation.what]
         at: dict[str, Any] = {"stage": stages[0]} if cursor is None else dict(cursor)
         if at["stage"] == _PURGE:
-            over, done = self._purged(tenant, operation.environment_id)
+            over, done = self._purged(tenant, operation.environment_id), 0
         else:
             over, done = self._derived(tenant, operation.environment_id, at)
         if over:
             left = stages[stages.index(at["stage"]) + 1 :]
             at = {"stage": left[0], "total": at["total"]} if left else at
             over = not left
-        return Step(cursor=None if over else at, done=done, total=at["total"], over=over)
+        kinds = len(stages) - (_PURGE in stages)  # each goes through all entries
+        return Step(cursor=None if over else at, done=done, total=at["total"] * kinds, over=over)
 
-    def _purged(self, tenant: str, environment_id: str) -> tuple[bool, int]:
-        done = self.purge(tenant, environment_id, PURGED)
-        return done < PURGED, done
+    def _purged(self, tenant: str, environment_id: str) -> bool:
+        """Purges; whether that was all."""
+        return self.purge(tenant, environment_id, PURGED) < PURGED
 
     def _derived(self, tenant: str, environment_id: str, at: dict[str, Any]) -> tuple[bool, int]:
         """Brings one kind further, and the cursor with it; whether that was all of it, and how many entries it was about."""

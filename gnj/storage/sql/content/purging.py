@@ -38,7 +38,12 @@ class Purging(Base):
                 if removed < limit:
                     ended = and_(table.c.environment == found.id, text(ENDED), table.c.until <= oldest)
                     some = select(table.c.id).where(ended).limit(limit - removed)
-                    removed += rows.run(delete(table).where(table.c.id.in_(some))).rowcount
+                    gone = delete(table).where(table.c.id.in_(some))
+                    if table is t.asset:
+                        files = rows.run(gone.returning(table.c.file_key)).scalars()
+                        removed += self.removed_assets(rows, tenant, files)
+                    else:
+                        removed += rows.run(gone).rowcount
             if removed < limit:
                 self.free_site_ids(rows, found.id)
             return int(removed)

@@ -100,6 +100,16 @@ class Reading(Base):
             found = [] if offset >= total else rows.run(page.offset(offset).limit(limit)).all()
         return Page([_asset(row) for row in found], total)
 
+    def asset_file(self, tenant: str, begin: str) -> str | None:
+        """See `ContentStore.asset_file`."""
+        asset, environment = self.tables.asset, self.tables.environment
+        last = f"{begin}{chr(0x10FFFF)}"
+        of = and_(asset.c.environment == environment.c.id, asset.c.file_key >= begin, asset.c.file_key <= last)
+        found = select(asset.c.file_key).select_from(environment.join(asset, of)).where(environment.c.tenant == tenant)
+        with self.begin(write=False) as rows:
+            key: str | None = rows.run(found.limit(1)).scalar()
+        return key
+
     def pin(self, tenant: str, environment_id: str, holder: Holder) -> Snapshot:
         """See `ContentStore.pin`."""
         with self.begin(write=True) as rows:

@@ -1,8 +1,8 @@
-"""Ids that stand as texts in the JSON of entries, which copies have to be told anew."""
+"""Texts in the JSON of entries that may be ids."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Text, exists, false, func, literal_column, or_, select, type_coerce
@@ -20,17 +20,6 @@ def mentions(rows: SqlRows, columns: Sequence[ColumnElement[Any]], ids: Collecti
     (5,000 entries of 1 KB and 500 ids: 10 to 20 s).
     """
     return or_(false(), *(exists(_texts_among(rows, column, ids)) for column in columns if ids))
-
-
-def mapped(value: Json, ids: Mapping[str, str]) -> Json:
-    """The value in which each text, at any depth, that is one of `ids` is what that tells; the keys of objects stay."""
-    if isinstance(value, str):
-        return ids.get(value, value)
-    if isinstance(value, list):
-        return [mapped(each, ids) for each in value]
-    if isinstance(value, dict):
-        return {key: mapped(each, ids) for key, each in value.items()}
-    return value
 
 
 def texts(value: Json) -> Iterable[str]:

@@ -8,12 +8,13 @@ from typing import Any, Final, TypeAlias
 
 from sqlalchemy import ColumnElement, Table, Text, cast, exists, select
 
+from gnj.content.references import mapped
 from gnj.content.store import Holder, Step, SyncEnvironment
 from gnj.queue.values import Json, dump_json
 from gnj.storage.sql.columns import JSON
 from gnj.storage.sql.content.base import ready_row
 from gnj.storage.sql.content.copying import Copying, site_id_in
-from gnj.storage.sql.content.references import mapped, mentions
+from gnj.storage.sql.content.references import mentions
 from gnj.storage.sql.content.turns import Locked, locked
 from gnj.storage.sql.content.versions import (
     after,

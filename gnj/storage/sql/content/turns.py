@@ -44,8 +44,3 @@ def locked(base: Base, rows: SqlRows, tenant: str, environment_id: str, holder: 
 def writer(row: Row[Any]) -> Holder | None:
     """Who has the environment of a row open."""
     return None if row.writer_job is None else Holder(row.writer_job, row.writer_task, row.writer_fence)
-
-
-def is_before(one: Holder, other: Holder) -> bool:
-    """Whether one holder of a job is an earlier one than another of the same."""
-    return (one.task, one.fence) < (other.task, other.fence)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import timedelta
@@ -15,7 +17,7 @@ from gnj.queue.errors import Duplicate, NotFound
 from gnj.storage.sql.columns import ID
 from gnj.storage.sql.content.base import GONE, MAKING, READY, environment_row, ready_row
 from gnj.storage.sql.content.putting import Putting
-from gnj.storage.sql.content.turns import is_before, writer
+from gnj.storage.sql.content.turns import writer
 from gnj.storage.sql.schema_content import CURRENT, ENDED
 from gnj.storage.sql.transaction import SqlRows
 
@@ -116,31 +118,33 @@ class Writing(Putting):
                 now = writer(row)
                 if now is not None and now.job != holder.job:
                     raise Busy(now)
-                if now is not None and is_before(holder, now):
+                if now is not None and holder.is_before(now):
                     raise Stale
                 over = now is None or now.task != _UNDOING or self._undo(rows, row)
                 if over and now != holder:
                     self._turn(rows, row, holder)
 
-    def publish(self, tenant: str, environment_id: str, holder: Holder) -> None:
+    def publish(self, tenant: str, environment_id: str, holder: Holder, *, also: Sequence[str] = ()) -> None:
         """See `ContentStore.publish`."""
         table = self.tables.environment
         free = {"writer_job": None, "writer_task": None, "writer_fence": None}
         with self.begin(write=True) as rows:
-            row = environment_row(self, rows, tenant, environment_id, lock=True)
-            now = writer(row)
-            if row.state == GONE:
-                raise Stale
-            if row.owner != holder.job if row.state == MAKING else now not in (None, holder):
-                raise Stale
-            if row.state == READY and now is None:
-                return
-            coming = {"version": row.version + 1, "state": READY}
-            rows.run(update(table).where(table.c.id == row.id).values(**coming, **free))
+            for id in sorted(
+                {environment_id, *also}
+            ):  # in order, so that two that publish the same do not wait for each other
+                row = environment_row(self, rows, tenant, id, lock=True)
+                now = writer(row)
+                if row.state == GONE:
+                    raise Stale
+                if row.owner != holder.job if row.state == MAKING else now not in (None, holder):
+                    raise Stale
+                if row.state == MAKING or now is not None:
+                    coming = {"version": row.version + 1, "state": READY}
+                    rows.run(update(table).where(table.c.id == row.id).values(**coming, **free))
 
-    def abandon(self, tenant: str, holder: Holder) -> None:
+    def abandon(self, tenant: str, holder: Holder, *, within: float = math.inf) -> bool:
         """See `ContentStore.abandon`. In transactions of `UNDONE` rows; until the last one nobody else gets the turn."""
-        table = self.tables.environment
+        table, until = self.tables.environment, time.monotonic() + within
         with self.begin(write=False) as rows:
             held = select(table.c.environment_id).where(table.c.tenant == tenant, table.c.writer_job == holder.job)
             found = list(rows.run(held).scalars())
@@ -151,7 +155,10 @@ class Writing(Putting):
                     over = True  # of one that was removed meanwhile nothing is left
                     row = environment_row(self, rows, tenant, environment_id, lock=True)
                     now = writer(row)
-                    over = now is None or now.job != holder.job or is_before(holder, now) or self._undo(rows, row)
+                    over = now is None or now.job != holder.job or holder.is_before(now) or self._undo(rows, row)
+                if not over and time.monotonic() >= until:
+                    return False
+        return True
 
     def _has_default(self, rows: SqlRows, tenant: str) -> bool:
         table = self.tables.environment
@@ -174,7 +181,12 @@ class Writing(Putting):
         for table in (self.tables.entry, self.tables.asset, self.tables.model, self.tables.site):
             of = table.c.environment == row.id
             new = select(table.c.id).where(of, table.c.since == coming).limit(left)
-            left -= rows.run(table.delete().where(table.c.id.in_(new))).rowcount
+            gone = table.delete().where(table.c.id.in_(new))
+            if table is self.tables.asset:
+                files = rows.run(gone.returning(table.c.file_key)).scalars()
+                left -= self.removed_assets(rows, row.tenant, files)
+            else:
+                left -= rows.run(gone).rowcount
             ended = select(table.c.id).where(of, table.c.until == coming, text(ENDED)).limit(left)
             left -= rows.run(update(table).where(table.c.id.in_(ended)).values(until=CURRENT)).rowcount
         if not left:

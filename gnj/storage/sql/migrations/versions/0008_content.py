@@ -178,6 +178,7 @@ def _store(p: Portable) -> None:
     p.index("content_entry", "updated", ["environment", sa.text("updated_at DESC"), "entry_id"])
     p.index("content_asset", "path", ["environment", "site_id", "path", "since"], unique=True)
     p.index("content_asset", "asset", ["environment", "until", "asset_id"])
+    p.index("content_asset", "file", ["environment", "file_key"])
     for name in ("content_site", "content_model", "content_entry", "content_asset"):
         p.index(name, "since", ["environment", "since"])
         p.index(name, "until", ["environment", "until"], f"until < {2**63 - 1}")
