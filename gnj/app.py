@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
@@ -18,10 +19,12 @@ from gnj.queue.errors import NotMigrated, StorageError
 from gnj.queue.events import Event, Hooks, told
 from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline, Token
 from gnj.queue.model_content import SYNC
+from gnj.queue.model_transform import SCHEDULE
 from gnj.queue.retry import Backoff, Exponential
 from gnj.queue.schedules import Maker
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
+from gnj.queue.transforms import RunMaker
 from gnj.queue.values import Json
 from gnj.queue.where import Where
 from gnj.recurring import Recurring
@@ -62,7 +65,7 @@ def _makers(settings: Settings) -> Mapping[str, Maker]:
     from gnj.content.recurring import SyncMaker
 
     # whether or not content is served here: whoever looks at schedules must know what those of others make
-    return {SYNC: SyncMaker(settings.content_limits.logs)}
+    return {SYNC: SyncMaker(settings.content_limits.logs), SCHEDULE: RunMaker()}
 
 
 class GNJ(Serving, Joining, Recurring):
@@ -183,12 +186,24 @@ class GNJ(Serving, Joining, Recurring):
 
         return decorate
 
-    def worker(self, types: Sequence[str] | None = None, *, content: bool = False, **options: Any) -> Worker:
+    def worker(
+        self, types: Sequence[str] | None = None, *, content: bool = False, transform: bool = False, **options: Any
+    ) -> Worker:
         """A worker for the registered handlers, in this process; see `Worker` for the options.
 
-        With `content` it does the tasks of content jobs as well, beside those of `types`. Raises `ValueError` where there is no
-        content store.
+        With `content` it does the tasks of content jobs as well, beside those of `types`; with `transform` the runs of
+        transformation jobs, and calls their webhooks. Raises `ValueError` where there is no content store, or gnj[transform] is not
+        installed.
         """
+        if transform:
+            from gnj.background_transform import transform_worker
+
+            besides = None
+            if content:
+                from gnj.content.handlers import register
+
+                besides = partial(register, content=self.content)
+            return transform_worker(self.queue, self.handlers, self.transform, types, besides=besides, **options)
         if content:
             from gnj.background_content import content_worker
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import secrets
 import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from random import SystemRandom  # that of the module `random` is the host's, who may have seeded it
 from typing import Any, Final
 
 from gnj.content import handlers as content_handlers
@@ -31,6 +31,7 @@ from gnj.worker.turns import TurnSource
 from gnj.worker.worker import GRACE, Worker
 
 logger = logging.getLogger("gnj.background")
+
 
 TYPES: Final = tuple(task.job_type for task in TaskType)
 """The types of content tasks."""
@@ -229,7 +230,7 @@ class ContentSweep:
         now = time.monotonic()
         if now < self._next:
             return
-        self._next = now + EVERY * random.uniform(0.8, 1.2)  # noqa: S311 - nothing depends on it
+        self._next = now + EVERY * SystemRandom().uniform(0.8, 1.2)
         for each in self._rounds:
             self._until = time.monotonic() + SHARE
             each.look(self._is_over)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from gnj.operations.door import CustomOperations
-from gnj.queue.errors import StorageError
+from gnj.queue.errors import InvalidInput, StorageError
 from gnj.queue.events import Hooks
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
@@ -25,12 +26,15 @@ if TYPE_CHECKING:
     from gnj.api.jobs import Custom
     from gnj.api.queues.declare import Face
     from gnj.api.streams import Streams
+    from gnj.api.transform import Face as TransformFace
     from gnj.background import Background, Ticker
     from gnj.content import Content, ContentStore, FileStore
     from gnj.graphql.engine import Engine as GraphQLEngine
     from gnj.graphql.limits import Limits
     from gnj.queue.tokens import Tokens
     from gnj.queue.upkeep import Upkeep
+    from gnj.transform.application import Transform
+    from gnj.transform.jobs import TransformJobs
 
 _FLUSH = 5.0
 """Seconds for which `close` waits for hooks."""
@@ -54,6 +58,8 @@ class Serving(CustomOperations):
     """Whether the routes of the face "queues" were asked for: then `start` begins what it needs in the background."""
     _has_content = False
     """The same of the face "content"."""
+    _has_transform = False
+    """The same of transformation jobs: whoever serves them sets it."""
     given_store: ContentStore | None = None
     """The content store of the host's own, if it has one."""
     given_files: FileStore | None = None
@@ -139,11 +145,11 @@ class Serving(CustomOperations):
 
     def routes(self, faces: Sequence[str] | None = None, *, asynchronous: bool = True) -> list[Route]:
         """The routes of the named faces, of all unless named: what an adapter mounts. "content" is among all only where there is
-        a content store.
+        a content store, "transform" where gnj[transform] is installed.
 
         An adapter without an event loop (WSGI) says `asynchronous=False`. Raises `ValueError`, naming the face, for one that
-        does not exist, and for "content" where there is no content store; `SchemaError` for what is wrong with a custom operation, which is also to be async where that cannot
-        be.
+        does not exist, and for one of these where it cannot be; `SchemaError` for what is wrong with a custom operation, which is
+        also to be async where that cannot be.
         """
         from gnj.api import health, jobs, metrics, queues
 
@@ -161,6 +167,7 @@ class Serving(CustomOperations):
             "metrics": lambda: metrics.routes(self._face),
             "health": lambda: health.routes(self.storage.check),
             "content": self._content_routes,
+            "transform": self._transform_routes,
         }
         chosen = [face for face in makers if self._is_default(face)] if faces is None else list(faces)
         if unknown := [face for face in chosen if face not in makers]:
@@ -170,6 +177,7 @@ class Serving(CustomOperations):
             self._custom.refuse_asynchronous()
         self._has_queues = self._has_queues or "queues" in chosen
         self._has_content = self._has_content or "content" in chosen
+        self._has_transform = self._has_transform or "transform" in chosen
         return routes
 
     @cached_property
@@ -196,10 +204,42 @@ class Serving(CustomOperations):
             time_zone=settings.time_zone,
         )
 
+    @cached_property
+    def transform(self) -> Transform:
+        """What transformation jobs work with, and where a host registers sources of its own. Nothing is connected for it.
+
+        Raises `ValueError`, saying so, where what the extra `transform` brings is not installed; `InvalidInput` for the settings
+        `fetch_allow` and `secret_keys`.
+        """
+        self._need_transform()
+        from gnj.transform.application import Hosts, Transform
+        from gnj.transform.parts import ShippedParts
+        from gnj.transform.sources import Http, Secrets
+
+        settings, hosts = self.settings, Hosts()
+        try:
+            http = Http(settings.fetch_allow, settings.source_limits)
+        except ValueError as error:
+            raise InvalidInput(f"fetch_allow: {error}") from None
+        parts = ShippedParts(hosts, http, Secrets(settings.secret_keys), region=settings.phone_region)
+        return Transform(queue=self._queue, parts=parts, limits=settings.transform_limits, hosts=hosts)
+
+    @cached_property
+    def transform_jobs(self) -> TransformJobs:
+        """The commands and lists of transformation jobs. Raises as `transform`."""
+        from gnj.transform.jobs import TransformJobs
+
+        return TransformJobs(self.transform)
+
     @property
     def serves_content(self) -> bool:
         """Whether the face "content" is among those that are served where none is named."""
         return self._is_default("content")
+
+    @property
+    def serves_transform(self) -> bool:
+        """Whether the face "transform" is."""
+        return self._is_default("transform")
 
     def asgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
         """An ASGI application that serves the faces; needs `gnj_starlette`."""
@@ -224,19 +264,25 @@ class Serving(CustomOperations):
 
                 self._upkeep = Upkeep(queue, self.settings.retention or None)
                 self._upkeep.__enter__()
-            if (self._has_queues or self._has_content) and self._background is None:
+            if (self._has_queues or self._has_content or self._has_transform) and self._background is None:
                 from gnj.background import Background
 
-                more = self._content_tickers() if self._has_content else ()
+                more = [
+                    *(self._content_tickers() if self._has_content else ()),
+                    *(self._transform_tickers() if self._has_transform else ()),
+                ]
                 self._background = Background(queue, self.settings, queues=self._has_queues, more=more)
                 self._background.start()
 
     def end_subscriptions(self) -> None:
-        """Ends every open WebSocket and stream of this object's faces, so that their clients connect anew."""
+        """Ends every open WebSocket and stream of this object's faces, so that their clients connect anew, and what waits for runs."""
         if "_streams" in self.__dict__:
             self._streams.close()
         if "_content_streams" in self.__dict__:
             self._content_streams.close()
+        if "_transform_face" in self.__dict__:
+            self._transform_streams.close()
+            self._transform_face.waiting.close()
         if "_face" in self.__dict__:
             self._face.connections.end()
 
@@ -250,6 +296,8 @@ class Serving(CustomOperations):
         if upkeep is not None:
             upkeep.__exit__(None, None, None)
         self.end_subscriptions()
+        if "transform" in self.__dict__:
+            self.transform.close()
         self.hooks.flush(_FLUSH)
         self._queue.feed.close()
         if self._owns_storage:
@@ -380,9 +428,68 @@ class Serving(CustomOperations):
             tickers.append(ContentWorker(self._queue, self.content, concurrency=workers))
         return tickers
 
+    @cached_property
+    def _transform_face(self) -> TransformFace:
+        from gnj.api.transform import Face, Waiting
+
+        return Face(
+            jobs=lambda: self.transform_jobs,
+            feed=self._queue.feed,
+            waiting=Waiting(self._queue, self.settings.transform_limits.wait_seconds),
+            guard=self._guard,
+            limits=self.limits,
+            origins=self.settings.origins,
+        )
+
+    @cached_property
+    def _transform_engine(self) -> GraphQLEngine:
+        from gnj.api.transform import make_engine
+
+        return make_engine(self.limits, self._introspects)
+
+    @cached_property
+    def _transform_streams(self) -> Streams:
+        from gnj.api.transform import streams
+
+        return streams(self._transform_engine, self._transform_face)
+
+    def _transform_routes(self) -> list[Route]:
+        self._need_transform()
+        from gnj.api import transform
+
+        return transform.routes(self._transform_engine, self._transform_face, self._transform_streams)
+
+    def _transform_tickers(self) -> list[Ticker]:
+        from gnj.background_transform import TransformSweep, TransformWorker, WebhookWorker
+
+        transform = self.transform  # made here, by one thread: requests ask for it from many
+        tickers: list[Ticker] = [TransformSweep(self._queue)]
+        if workers := self.settings.transform_workers:
+            tickers += [
+                TransformWorker(self._queue, transform, concurrency=workers),
+                WebhookWorker(self._queue, transform),
+            ]
+        return tickers
+
     def _is_default(self, face: str) -> bool:
         """Whether a face is served where none is named."""
+        if face == "transform":
+            return self._lacks_for_transform() is None
         return face != "content" or self._content_store is not None
+
+    def _need_transform(self) -> None:
+        """Raises `ValueError` where what the extra `transform` brings is not installed."""
+        if (missing := self._lacks_for_transform()) is not None:
+            raise ValueError(
+                f'transformation jobs need what gnj[transform] brings, and there is no module {missing}: pip install "gnj[transform]"'
+            )
+
+    @staticmethod
+    def _lacks_for_transform() -> str | None:
+        """A module that transformation jobs need and that is not installed; none of them is imported."""
+        from gnj.transform import NEEDS
+
+        return next((name for name in NEEDS if importlib.util.find_spec(name) is None), None)
 
     def _kind(self) -> str:
         """What sort of database it is, for people."""

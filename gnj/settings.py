@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -13,6 +15,7 @@ from gnj.queue.runner import DEFAULT_LEASE
 from gnj.queue.values import check_int, check_seconds, shown
 from gnj.queue.zones import zone
 from gnj.settings_content import ContentLimits
+from gnj.settings_transform import SourceLimits, TransformLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +35,8 @@ class Settings:
             on. `GNJ_GRAPHIQL`.
         origins: Origins of pages, as `https://app.example`, that may open a WebSocket, change anything over REST, and send and
             fetch files by signed URLs, besides those of the server itself. `GNJ_ORIGINS`, separated by commas.
-        fetch_allow: Where push workers may be called besides the ports 80 and 443 of public addresses: hosts, `host:port`, or
-            `:port` for all public addresses. `GNJ_FETCH_ALLOW`, separated by commas.
+        fetch_allow: Where push workers and sources may be called besides the ports 80 and 443 of public addresses: hosts,
+            `host:port`, or `:port` for all public addresses. `GNJ_FETCH_ALLOW`, separated by commas.
         env: "production" turns introspection off, as a token does. `GNJ_ENV`.
         limits: The bounds of a request. Without them, each of its fields has a variable: `GNJ_LIMIT_MAX_BODY` for
             `max_body`, and so on.
@@ -46,6 +49,14 @@ class Settings:
         time_zone: In which the cron expressions of content jobs are read, by its name in the IANA database. `GNJ_TIME_ZONE`.
         content_limits: The bounds of content jobs. Without them, each of its fields has a variable: `GNJ_CONTENT_MEMBER`
             for `member`, and so on.
+        secret_keys: What the credentials of sources are encrypted with: keys of Fernet. The first one encrypts, each decrypts.
+            `GNJ_SECRET_KEYS`, separated by commas.
+        phone_region: The country, two letters, of phone numbers that do not tell theirs. `GNJ_PHONE_REGION`.
+        transform_workers: Runs of transformation jobs that are done here at once while the application serves; 0: none is.
+            `GNJ_TRANSFORM_WORKERS`.
+        transform_limits: The bounds of transformation jobs. Without them, each of its fields has a variable:
+            `GNJ_TRANSFORM_BATCH` for `batch`, and so on.
+        source_limits: The bounds of their sources; likewise, `GNJ_SOURCE_IDLE` for `idle`.
     """
 
     database: str = "sqlite:///gnj.db"
@@ -66,6 +77,11 @@ class Settings:
     content_workers: int = 2
     time_zone: str = "UTC"
     content_limits: ContentLimits = field(default_factory=ContentLimits)
+    secret_keys: Sequence[str] = field(default=(), repr=False)
+    phone_region: str = "US"
+    transform_workers: int = 2
+    transform_limits: TransformLimits = field(default_factory=TransformLimits)
+    source_limits: SourceLimits = field(default_factory=SourceLimits)
 
     @classmethod
     def of(cls, keywords: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> Settings:
@@ -77,16 +93,11 @@ class Settings:
         if unknown := sorted(name for name in keywords if name not in known):
             raise InvalidInput(f"there is no setting {', '.join(unknown)}; there are: {', '.join(known)}")
         values = {name: value for name, value in keywords.items() if value is not None}
-        if "limits" not in values:
-            values["limits"] = Limits(**_bounds(Limits, "GNJ_LIMIT_", environment))
-        elif not isinstance(values["limits"], Limits):
-            raise InvalidInput(f"limits must be gnj.Limits(…), not {shown(values['limits'])}")
-        if "content_limits" not in values:
-            values["content_limits"] = ContentLimits(**_bounds(ContentLimits, "GNJ_CONTENT_", environment))
-        elif not isinstance(values["content_limits"], ContentLimits):
-            raise InvalidInput(
-                f"content_limits must be gnj.settings_content.ContentLimits(…), not {shown(values['content_limits'])}"
-            )
+        for name, (kind, prefix, module) in _LIMITS.items():
+            if name not in values:
+                values[name] = kind(**_bounds(kind, prefix, environment))
+            elif not isinstance(values[name], kind):
+                raise InvalidInput(f"{name} must be {module}.{kind.__name__}(…), not {shown(values[name])}")
         for each in fields(cls):
             variable = f"GNJ_{each.name.upper()}"
             text = environment.get(variable)
@@ -98,7 +109,7 @@ class Settings:
 
 def _check(values: dict[str, Any]) -> None:
     """Refuses what would be found out later, far from where it was given; what others check as they take it is left to them."""
-    for name in ("token", "prefix", "schema", "env", "files", "files_endpoint", "public_url"):
+    for name in ("token", "prefix", "schema", "env", "files", "files_endpoint", "public_url", "phone_region"):
         if not isinstance(values.get(name, ""), str):
             # without the value, which may be a secret
             raise InvalidInput(f"{name} must be a string, not a value of the type {type(values[name]).__name__}")
@@ -110,12 +121,16 @@ def _check(values: dict[str, Any]) -> None:
             or not all(isinstance(each, str) for each in given)
         ):
             raise InvalidInput(f"{name} must be a list of strings, not {shown(given)}")
+    if not all(map(_is_key, values.get("secret_keys", ()))) or isinstance(values.get("secret_keys"), str):
+        # likewise
+        raise InvalidInput("secret_keys must be a list of keys of Fernet: 32 bytes in URL-safe base64 each")
     if "retention" in values:
         values["retention"] = check_seconds(values["retention"], "retention")
     if not values.get("files", "x"):
         raise InvalidInput("files must not be empty")
-    if "content_workers" in values:
-        check_int(values["content_workers"], "content_workers", low=0, high=_MOST_WORKERS)
+    for name in ("content_workers", "transform_workers"):
+        if name in values:
+            check_int(values[name], name, low=0, high=_MOST_WORKERS)
     if "time_zone" in values:
         zone(values["time_zone"], "time_zone")
     if "public_url" in values:
@@ -124,13 +139,37 @@ def _check(values: dict[str, Any]) -> None:
         values["public_url"] = values["public_url"].rstrip("/")
 
 
-def _bounds(kind: type[Limits | ContentLimits], prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
+def _is_key(key: object) -> bool:
+    try:
+        return isinstance(key, str) and len(base64.b64decode(key, altchars=b"-_", validate=True)) == _KEY
+    except (binascii.Error, ValueError):
+        return False
+
+
+def _bounds(kind: type[Any], prefix: str, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the environment says of the fields of `kind`."""
     known = get_type_hints(kind)
     given = {name: variable for name in known if environment.get(variable := prefix + name.upper())}
     return {name: _read(environment[variable], known[name], variable) for name, variable in given.items()}
 
 
+def unknown_variables(environment: Mapping[str, str] = os.environ) -> Sequence[str]:
+    """Variables that begin as those of bounds do (`GNJ_LIMIT_…`, `GNJ_CONTENT_…`) and mean nothing: slips."""
+    known = {f"GNJ_{each.name.upper()}" for each in fields(Settings)}
+    known |= {prefix + name.upper() for kind, prefix, _ in _LIMITS.values() for name in get_type_hints(kind)}
+    prefixes = tuple(prefix for _, prefix, _ in _LIMITS.values())
+    return sorted(name for name in environment if name.startswith(prefixes) and name not in known)
+
+
+_KEY: Final = 32
+"""Bytes."""
+_LIMITS: Final[Mapping[str, tuple[type[Any], str, str]]] = {
+    "limits": (Limits, "GNJ_LIMIT_", "gnj"),
+    "content_limits": (ContentLimits, "GNJ_CONTENT_", "gnj.settings_content"),
+    "transform_limits": (TransformLimits, "GNJ_TRANSFORM_", "gnj.settings_transform"),
+    "source_limits": (SourceLimits, "GNJ_SOURCE_", "gnj.settings_transform"),
+}
+"""The settings that are bounds: their classes, what their variables begin with, and where hosts find the classes."""
 _MOST_WORKERS: Final = 64
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

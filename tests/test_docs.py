@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,23 @@ def test_every_operation_is_documented():
         for name in root.fields
     ]
     assert [name for name in fields if not re.search(rf"\b{name}\b", text)] == []
+
+
+def test_every_operation_on_transformation_jobs_is_documented():
+    from gnj.api.transform import build_schema
+
+    text, schema = page("transform.md"), build_schema()
+    roots = (schema.query_type, schema.mutation_type, schema.subscription_type)
+    fields = [name for root in roots if root for name in root.fields]
+    assert [name for name in fields if not re.search(rf"`{name}\b", text)] == []
+
+
+def test_every_limit_of_content_jobs_is_documented_with_its_variable():
+    from gnj.settings_content import ContentLimits
+
+    text = page("content.md")
+    names = [each.name for each in fields(ContentLimits)]
+    assert [name for name in names if f"| `{name}` | `GNJ_CONTENT_{name.upper()}` |" not in text] == []
 
 
 def test_every_rest_route_is_documented():

@@ -31,6 +31,7 @@ RUN = {
     "recurring.py",
     "remote_worker.py",
     "rest_client.py",
+    "transform_tour.py",
     "worker_only.py",
 }
 
@@ -454,3 +455,42 @@ def test_recurring(monkeypatch, tmp_path):
             "poll": {"mails": 0},
         }
         assert len(made) == 2
+
+
+def test_transform_tour(environment, tmp_path):
+    pytest.importorskip("typer")
+    from tests.serving import Server
+    from tests.transform.sites import answer, site
+
+    feed = b"sku,title,price,stock\nTEA-1,green tea,3.50 USD,12\nCUP-7,a cup,12 USD,0\n,nobody knows,9 USD,1\n"
+    options = ("--fetch-allow", "127.0.0.1")
+    with (
+        site(**{"feed.csv": answer(feed, "text/csv")}) as shop,
+        Server(f"sqlite:///{tmp_path / 'jobs.db'}", tmp_path, *options) as server,
+    ):
+        command = [sys.executable, str(EXAMPLES / "transform_tour.py"), server.url.removesuffix("/graphql")]
+
+        def run(url):
+            ran = subprocess.run(
+                [*command, url], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+            )
+            return ran.returncode, ran.stdout.splitlines(), ran.stderr
+
+        assert run(shop.url("/feed.csv")) == (
+            0,
+            [
+                "sku is sku",
+                "name is title",
+                'price is price match("[0-9][0-9.,]*").toNumber()',
+                "available is stock toNumber() > 0",
+                "3 records read, 2 written, 1 rejected",
+                '{"sku": "TEA-1", "name": "Green Tea", "price": 3.5, "available": true}',
+                '{"sku": "CUP-7", "name": "A Cup", "price": 12, "available": false}',
+                "rejected: sku is primary and has no value",
+            ],
+            "",
+        )
+        assert run(shop.url("/missing.csv")) == (1, [], "transform_tour: the source answered 404 Not Found\n")
+        code, lines, told = run(shop.url("/feed.csv", host="127.0.0.2"))
+        assert (code, lines) == (1, [])
+        assert told.startswith("transform_tour: ")

@@ -25,11 +25,15 @@ LONGEST_ADAPTER = 300
 HEAVY = {
     "alembic",
     "ariadne",
+    "babel",
     "boto3",
     "croniter",
+    "cryptography",
     "flask",
     "graphql",
     "httpx",
+    "phonenumbers",
+    "pint",
     "psycopg",
     "pymysql",
     "rich",
@@ -91,6 +95,7 @@ ROOMS = {
     "gnj.background": room("gnj.background_content gnj.content gnj.push gnj.queue gnj.settings gnj.worker"),
     # The handlers of content jobs know no worker: whoever has one gives them what it runs.
     "gnj.background_content": room("gnj.content gnj.queue gnj.worker"),
+    "gnj.background_transform": room("gnj.queue gnj.transform gnj.worker"),
     # A push shows a job as the queue contract does.
     "gnj.push": room("gnj.api.queues.jobjson gnj.fetch gnj.queue gnj.worker"),
     # It knows no jobs: what is called, and where that may lead, is all it is told.
@@ -104,8 +109,9 @@ ROOMS = {
     "gnj.transaction": room("gnj.access gnj.queue", in_types="sqlalchemy"),
     "gnj.operations": room("gnj.access gnj.queue gnj.transaction"),
     "gnj.recurring": room("gnj.queue gnj.worker"),
-    "gnj.settings": room("gnj.graphql.limits gnj.queue gnj.settings_content"),
+    "gnj.settings": room("gnj.graphql.limits gnj.queue gnj.settings_content gnj.settings_transform"),
     "gnj.settings_content": room("gnj.queue"),
+    "gnj.settings_transform": room("gnj.queue"),
     "gnj.queue": room(uses="croniter"),
     "gnj.storage": room("gnj.queue gnj.storage"),
     # The memory storage must work where no SQL library does.
@@ -127,8 +133,13 @@ ROOMS = {
     "gnj.api": room(
         "gnj.access gnj.fetch gnj.queue gnj.graphql gnj.operations gnj.content gnj.transform", uses="ariadne graphql"
     ),
-    "gnj.content": room("gnj.queue gnj.settings_content", when_called="boto3 botocore"),
-    "gnj.transform": room("gnj.queue"),
+    # It knows neither entries nor sources.
+    "gnj.reading": room("gnj.queue"),
+    "gnj.content": room("gnj.queue gnj.reading gnj.settings_content", when_called="boto3 botocore"),
+    "gnj.transform": room(
+        "gnj.fetch gnj.push.signing gnj.queue gnj.reading gnj.settings_transform",
+        uses="babel cryptography dateutil defusedxml email_validator phonenumbers pint rapidfuzz regex",
+    ),
     "gnj_starlette": room("gnj gnj.access gnj.api", uses="starlette anyio"),
     "gnj_flask": room("gnj gnj.access gnj.api", uses="flask werkzeug"),
 }

@@ -15,7 +15,7 @@ VARIABLE = "GNJ_RELIABILITY_SKEW"
 """The environment variable with the seconds by which a server's clock is wrong."""
 _ALL = ("gnj_starlette", "gnj.api.jobs", "gnj.api.graphql_http", "gnj.storage.sql", "gnj.worker", "gnj.cli.serve")
 """What imports all of gnj that asks for dt."""
-_RECORDS = ("gnj.queue.records", "gnj.queue.model", "gnj.queue.model_content")
+_RECORDS = ("gnj.queue.records", "gnj.queue.model", "gnj.queue.model_content", "gnj.queue.model_transform")
 """What reads its own annotations, in which a date is a type, not somebody to ask."""
 _time, _time_ns = time.time, time.time_ns
 _datetime = dt.datetime

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import threading
 from collections import Counter, deque
 from collections.abc import Callable
 from functools import partial
-from typing import BinaryIO, Final
+from typing import Final, Protocol
+
+logger = logging.getLogger("gnj.api")
 
 CHUNK: Final = 256 * 1024
 """Bytes of a piece."""
@@ -43,21 +47,32 @@ class Underway:
                 del self._open[tenant]
 
 
+class Source(Protocol):
+    """What is sent: a binary file, or what is made while it is read."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes, at most so many; b"" only at the end. What it raises breaks the answer off."""
+
+    def close(self) -> None:
+        """Nothing more is read."""
+
+
 class FileStream:
     """A `gnj.api.http.Stream` of a file, which it closes at its end. At most 1 MiB of it is in memory.
 
     Args:
         file: Read from where it stands.
-        size: Bytes to send; a file that has fewer breaks the answer off.
+        size: Bytes to send; a file that has fewer breaks the answer off. None: all that it has.
         done: Called once, in any thread, when the file was closed. May not raise.
     """
 
     heartbeat = 60.0
 
-    def __init__(self, file: BinaryIO, size: int, done: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, file: Source, size: int | None, done: Callable[[], None] = lambda: None) -> None:
         self._file = file
         self._done = done
-        self._left = size
+        self._left = math.inf if size is None else size
+        self._is_sized = size is not None
         self._pieces: deque[bytes] = deque()
         self._turn = threading.Condition()
         self._ready: Callable[[], None] = _nothing
@@ -114,11 +129,15 @@ class FileStream:
     def _read(self) -> None:
         try:
             while self._left > 0:
+                is_whole = not self._is_sized
                 try:
-                    piece = self._file.read(min(CHUNK, self._left))
-                except Exception:  # noqa: BLE001 - whatever it is, the answer breaks off, and the thread has nobody to tell
-                    piece = b""
+                    piece = self._file.read(int(min(CHUNK, self._left)))
+                except Exception as error:  # noqa: BLE001 - whatever it is, the answer breaks off
+                    logger.warning("an answer breaks off, for its file cannot be read: %s", error)
+                    piece, is_whole = b"", False
                 with self._turn:
+                    if not piece and is_whole:
+                        self._left = 0
                     if self._closed or not piece:
                         break
                     self._pieces.append(piece)

@@ -50,6 +50,8 @@ def _checked(origin: str) -> str:
     scheme, _, host = normal.partition("://")
     if not (scheme and host) or urlsplit(origin).path:
         raise InvalidInput(f"origins: {shown(origin)} is no origin, such as https://app.example")
+    if "*" in host:
+        raise InvalidInput(f"origins: {shown(origin)}: patterns are not taken, name each origin whole")
     return normal
 
 

@@ -50,6 +50,7 @@ class SubscriptionField:
             own; an async one on the host's event loop, which `RequestContext.run_async` leads to. Values are taken as
             fast as the subscriber reads. It is closed when the subscriber goes; an iterator that waits, when it gives
             its next value. When it ends, so does the subscription; what it raises is the subscription's error.
+        subject: The argument that names what is to be told of: the guard is told it when a subscription begins.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SubscriptionField:
     topics: Collection[str] = ()
     pick: Callable[[Change, Mapping[str, Any]], Any] | None = None
     generate: Callable[[Any, Mapping[str, Any]], Values] | None = None
+    subject: str = "id"
 
     def __post_init__(self) -> None:
         if (self.pick is None) == (self.generate is None) or bool(self.topics) != (self.pick is not None):
@@ -176,7 +178,7 @@ class Streams:
                 return self._pumped(source, action, begun, seen, principal, outlet)
             chosen = self._fields[source.field]
             action = Action(chosen.name, chosen.kind)
-            self.guard.authorize(principal, action, source.arguments.get("id"))
+            self.guard.authorize(principal, action, source.arguments.get(chosen.subject))
             if chosen.generate is not None:
                 values = chosen.generate(context, source.arguments)
                 return self._pumped(values, action, begun, seen, principal, outlet)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gnj.cli import content, jobs, queues, recurring, tokens
+from gnj.cli import content, jobs, queues, recurring, tokens, transform
 from gnj.cli.demo import demo
 from gnj.cli.doctor import doctor
 from gnj.cli.holds import hold, release
@@ -29,6 +29,7 @@ app.add_typer(jobs.app)
 app.add_typer(queues.app)
 app.add_typer(recurring.app)
 app.add_typer(content.app)
+app.add_typer(transform.app)
 app.add_typer(tokens.app)
 
 

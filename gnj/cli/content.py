@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import shutil
+import sys
 import time
 import zipfile
 from collections.abc import Iterator
@@ -14,10 +15,11 @@ from typing import IO, TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from gnj.cli.database import shown_files
 from gnj.cli.existing import opened
 from gnj.cli.options import Database, Files
 from gnj.cli.output import CommandError, printable
-from gnj.cli.show import iso, minute, print_json, print_table
+from gnj.cli.show import counted, iso, minute, print_json, print_table
 from gnj.queue.errors import InvalidInput
 from gnj.queue.model_content import ContentJob, ContentStatus, ContentType
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 _PIECE = 1024 * 1024
 _PAGE = 200
+_OTHERS = "gnj serve or gnj worker --content"
 _LOOK = 0.2
 """Seconds between two looks at a job that is waited for."""
 
@@ -83,6 +86,12 @@ def import_(
         bool, typer.Option("--assets", help="The file is a zip of assets. Default: off.")
     ] = False,
     wait: Wait = False,  # noqa: FBT002 - likewise
+    strict: Annotated[  # noqa: FBT002 - likewise
+        bool,
+        typer.Option(
+            "--strict", help="With --wait: the exit code is 1 when an entry or asset was refused. Default: off."
+        ),
+    ] = False,
 ) -> None:
     """Store a file of entries, or a zip of assets, and make a job that imports it.
 
@@ -90,6 +99,8 @@ def import_(
     """
     from gnj.content.files import upload_key
 
+    if strict and not wait:
+        raise CommandError("--strict goes with --wait: without, nobody knows yet what will be refused")
     type = ContentType.IMPORT_ASSETS if assets else ContentType.IMPORT_ENTRIES
     with _content(database, files) as (jobs, making, me):
         key = upload_key(file.name)
@@ -103,7 +114,11 @@ def import_(
                 raise
             sink.finish()
         row = making.import_(organization, me, name=name or f"Import of {file.name}", type=type, file_key=key, at=None)
-        _made(jobs, row, wait=wait)
+        row = _made(jobs, row, wait=wait)
+    if strict and (refused := (row.result or {}).get("refused")):
+        raise CommandError(
+            f"{counted(refused, 'asset' if assets else 'entry', None if assets else 'entries')} refused", 1
+        )
 
 
 @app.command()
@@ -135,6 +150,8 @@ def export(
         raise CommandError(f"{file} cannot be written", exit_code=1)
     with _content(database, files) as (jobs, making, me):
         row = making.export(organization, me, name=name or "Export", type=ContentType.EXPORT_ENTRIES, filter=filter)
+        if not jobs.content.store.sites(organization):
+            _say(f"there is no content of {organization} in its default environment")
         row = _made(jobs, row, wait=wait or file is not None)
         if row.file_key is None:
             return
@@ -210,6 +227,8 @@ def list_environments(
     """List the environments, the default one first."""
     with _content(database, None) as (jobs, _, _):
         found = jobs.content.store.environments(organization)
+    if not found:
+        _say(f"{organization} has no content yet: its first job makes the default environment")
     if as_json:
         for each in found:
             told = {"id": each.id, "alias": each.alias, "displayName": each.name, "isDefault": each.is_default}
@@ -258,14 +277,28 @@ def _content(database: str | None, files: str | None) -> Iterator[tuple[GNJ, Con
         yield jobs, ContentJobs(content), User(f"cli:{me}", me)
 
 
+def _say(text: str) -> None:
+    """For people: not among what a command prints."""
+    print(printable(text), file=sys.stderr, flush=True)
+
+
 def _made(jobs: GNJ, row: ContentJob, *, wait: bool) -> ContentJob:
     """Says that a job was made, and waits for it; the job as it then is."""
     print(printable(f"content job {row.id}, {row.type.value}: {row.name}"), flush=True)
     if not wait:
+        _say(
+            f"{_OTHERS} works it, with the files in {shown_files(jobs)}; gnj content logs {row.tenant} {row.id} tells of it"
+        )
         return row
-    with jobs.worker([], content=True, concurrency=1, poll=_LOOK):
-        while not jobs.queue.content_over(row.tenant, row.id):
-            time.sleep(_LOOK)
+    try:
+        with jobs.worker([], content=True, concurrency=1, poll=_LOOK):
+            while not jobs.queue.content_over(row.tenant, row.id):
+                time.sleep(_LOOK)
+    except KeyboardInterrupt:
+        _say(
+            f"the content job {row.id} is not over: it goes on where {_OTHERS} runs; gnj content logs {row.tenant} {row.id}"
+        )
+        raise
     found = jobs.queue.content_job(row.tenant, row.id)
     if found is None:
         raise CommandError(f"the content job {row.id} was removed", exit_code=1)

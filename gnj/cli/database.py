@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from gnj.cli.output import CommandError, shown_url
+from gnj.cli.output import CommandError, printable, shown_url
 from gnj.queue.errors import StorageError
 
 if TYPE_CHECKING:
@@ -68,6 +68,17 @@ def shown_database(jobs: GNJ) -> str:
     if engine is not None:
         return shown_url(str(engine.url))
     return jobs.settings.database if jobs.settings.database.startswith("memory:") else type(jobs.storage).__name__
+
+
+def shown_files(jobs: GNJ) -> str:
+    """Where the files of content jobs are, for people: a directory by its whole path, since another process may run in another one."""
+    from gnj.content.local_files import LocalFiles
+    from gnj.content.s3_files import S3Files
+
+    files = jobs.content.files
+    if isinstance(files, LocalFiles):
+        return printable(str(files.root.absolute()))
+    return printable(jobs.settings.files) if isinstance(files, S3Files) else type(files).__name__
 
 
 def refuse_memory(jobs: GNJ, why: str) -> None:

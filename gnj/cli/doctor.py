@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gnj.cli.doctor_checks import Result, Verdict, judge
-from gnj.cli.options import Database
+from gnj.cli.doctor_surroundings import around
+from gnj.cli.options import Database, Files
 from gnj.cli.output import printable
 from gnj.cli.show import counted, is_terminal, print_json
 from gnj.queue.errors import StorageError
@@ -22,6 +23,7 @@ _STYLES = {Verdict.OK: "green", Verdict.WARNING: "yellow", Verdict.PROBLEM: "bol
 
 def doctor(
     database: Database = None,
+    files: Files = None,
     strict: Annotated[  # noqa: FBT002 - how Typer declares a flag
         bool, typer.Option("--strict", help="Warnings make the exit code 1 as well. Default: off.")
     ] = False,
@@ -38,7 +40,7 @@ def doctor(
     """
     from gnj.cli.database import open_jobs, shown_database
 
-    with open_jobs(database) as jobs:
+    with open_jobs(database, files=files) as jobs:
         where = shown_database(jobs)
         results = examine(jobs)
     bad = {Verdict.PROBLEM, Verdict.WARNING} if strict else {Verdict.PROBLEM}
@@ -90,7 +92,7 @@ def examine(jobs: GNJ) -> list[Result]:
         advice = _FILE if "embedded" in jobs.storage.capabilities else _SERVER
         return [Result("database", Verdict.PROBLEM, f"{where}: {error}", advice), _SKIPPED]
     answered = Result("database", Verdict.OK, f"{where} answers")
-    return [answered, *judge(facts, retention=jobs.settings.retention)]
+    return [answered, *judge(facts, retention=jobs.settings.retention), *around(jobs)]
 
 
 _FILE = "see that it is a SQLite database that this user may read and write, its folder included"

@@ -16,11 +16,11 @@ from gnj.cli.show import Cell, iso, minute, print_json, print_table, wire
 from gnj.queue import cron, zones
 from gnj.queue.errors import Duplicate, IllegalTransition, InvalidInput, NotFound
 from gnj.queue.model import Schedule
-from gnj.queue.schedules import MISSED, NEWEST
+from gnj.queue.schedules import MISSED, NEWEST, PLAIN
 from gnj.queue.storage import Select
 from gnj.queue.ticks import Timing
 from gnj.queue.values import parse_json
-from gnj.queue.where import equal
+from gnj.queue.where import And, equal
 
 _COLUMNS = ("id", "name", "when", "job", "tenant", "runs", "next", "last")
 _NEXT = 5
@@ -46,7 +46,7 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON 
 def list_recurring(database: Database = None, as_json: AsJson = False) -> None:  # noqa: FBT002 - how Typer declares a flag
     """List the recurring jobs of all tenants, and when each is due next."""
     with _queue(database) as queue:
-        found = queue.storage.find(Schedule)
+        found = queue.storage.find(Schedule, Select(PLAIN))
     if as_json:
         for row in found:
             print_json(_told(row))
@@ -190,14 +190,14 @@ def _queue(database: str | None) -> Iterator[Any]:
 
 def _found(queue: Any, which: str, tenant: str) -> Schedule:
     """The recurring job of the tenant that has this name, or else the one with this id, of whichever tenant."""
-    by_name = queue.storage.find(Schedule, Select(equal(Schedule, name=which)), tenant=tenant)
+    by_name = queue.storage.find(Schedule, Select(And((PLAIN, equal(Schedule, name=which)))), tenant=tenant)
     if by_name:
         return by_name[0]  # type: ignore[no-any-return]
     id = as_id(which)
-    row = None if id is None else queue.get(Schedule, id)
-    if row is None:
+    by_id = [] if id is None else queue.storage.find(Schedule, Select(And((PLAIN, equal(Schedule, id=id)))))
+    if not by_id:
         raise CommandError(f"there is no recurring job {which}: gnj recurring list", exit_code=1)
-    return row  # type: ignore[no-any-return]
+    return by_id[0]  # type: ignore[no-any-return]
 
 
 def _print_ticks(moments: Any, time_zone: str) -> None:

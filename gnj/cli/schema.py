@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,14 @@ import typer
 
 from gnj.cli.output import CommandError, printable
 from gnj.cli.show import counted
+
+
+class Face(StrEnum):
+    """What serves a schema."""
+
+    GRAPHQL = "graphql"
+    CONTENT = "content"
+    TRANSFORM = "transform"
 
 
 def schema(
@@ -21,6 +30,10 @@ def schema(
             show_default=False,
         ),
     ] = None,
+    face: Annotated[
+        Face,
+        typer.Option("--face", help="Whose schema: that of jobs, or that of content or transformation jobs."),
+    ] = Face.GRAPHQL,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -36,7 +49,7 @@ def schema(
 
     For code generators and editors: `gnj schema > schema.graphql`. With --check, tell what has changed against such a file.
     """
-    text = _text(target)
+    text = _text(target, face)
     if check is None:
         print(text)
         return
@@ -75,14 +88,27 @@ def compare(old: str, new: str, name: str) -> list[str]:
     ]
 
 
-def _text(target: str | None) -> str:
+def _text(target: str | None, face: Face) -> str:
     from graphql import print_schema
 
+    from gnj.api import content
     from gnj.api.jobs import sdl
     from gnj.cli.target import load
 
+    if face is not Face.GRAPHQL:
+        if target is not None:
+            raise CommandError(f"the schema of --face {face} is the same for every application: leave {target} out")
+        return content.sdl() if face is Face.CONTENT else _transform()
     jobs = None if target is None else load(target).jobs
     return sdl() if jobs is None else print_schema(jobs.schema)
+
+
+def _transform() -> str:
+    try:
+        from gnj.api import transform
+    except ModuleNotFoundError as error:
+        raise CommandError(f'this needs {error.name}: pip install "gnj[transform]"', exit_code=1) from error
+    return transform.sdl()
 
 
 def _read(path: Path) -> str:

@@ -86,7 +86,8 @@ def serve(
             metavar="[HOST][:PORT]",
             envvar="GNJ_FETCH_ALLOW",
             show_default="none: only the ports 80 and 443 of public addresses are called",
-            help="A host that push workers may be called at besides, private ones as well; :PORT for that port at public addresses. "
+            help="A host that push workers and sources of transformation jobs may be called at besides, private ones as well; :PORT for that "
+            "port at public addresses. "
             "May be repeated, or a list with commas.",
         ),
     ] = None,
@@ -95,7 +96,9 @@ def serve(
     log_level: Log = LogLevel.WARNING,
 ) -> None:
     """Serve a database over HTTP: [bold]/graphql[/], REST below [bold]/queues[/], [bold]/metrics[/], and what
-    [bold]/reference[/] describes.
+    [bold]/reference[/] describes; content jobs below [bold]/v2[/], transformation jobs at [bold]/transform/graphql[/].
+
+    [bold]GNJ_SECRET_KEYS[/] has the keys of Fernet, separated by commas, that credentials of transformation sources are encrypted with.
 
     SIGTERM and Ctrl-C stop it: jobs and requests under way may finish within --grace, then it ends with exit code 0.
     """
@@ -215,7 +218,7 @@ def _is_loopback(address: str) -> bool:
 
 def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, with_workers: bool) -> None:
     from gnj import __version__
-    from gnj.cli.database import shown_database
+    from gnj.cli.database import shown_database, shown_files
     from gnj.cli.http import Server
 
     worker = jobs.worker() if with_workers else None
@@ -230,7 +233,9 @@ def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, 
             flush=True,
         )
         if jobs.serves_content:
-            print(f"Content jobs below {url}/v2, files in {jobs.settings.files}", flush=True)
+            print(f"Content jobs below {url}/v2, files in {shown_files(jobs)}", flush=True)
+        if jobs.serves_transform:
+            print(f"Transformation jobs at {url}/transform/graphql", flush=True)
         # What was made until now lives as long as the server does: to go through it takes the collector 50 ms each time, in
         # which nobody is answered.
         gc.collect()

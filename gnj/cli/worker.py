@@ -23,7 +23,7 @@ def worker(
         str | None,
         typer.Argument(
             metavar="MODULE:ATTR",
-            show_default="none, which takes --content",
+            show_default="none, which takes --content or --transform",
             help="The handlers: a gnj.GNJ (with its database), or gnj.Handlers. The working directory is searched first.",
         ),
     ] = None,
@@ -75,6 +75,12 @@ def worker(
         bool,
         typer.Option("--content", help="Do the tasks of content jobs, besides those of the handlers. Default: off."),
     ] = False,
+    transform: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool,
+        typer.Option(
+            "--transform", help="Do the runs of transformation jobs, besides those of the handlers. Default: off."
+        ),
+    ] = False,
     files: Files = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
@@ -84,25 +90,25 @@ def worker(
     Then it takes no more jobs and ends with exit code 0 when those under way are done; what is not done within --grace
     goes back to the queue. A second signal does not wait.
     """
-    from gnj.cli.database import make_ready, open_jobs, refuse_memory, shown_database
+    from gnj.cli.database import make_ready, open_jobs, refuse_memory, shown_database, shown_files
     from gnj.cli.target import load
 
     end_on_signals()
     log_to_stderr(log_level)
-    if target is None and not content:
-        raise CommandError("name the handlers, MODULE:ATTR, or say --content: there is nothing to run")
+    more = [name for name, wanted in (("content", content), ("transformation", transform)) if wanted]
+    if target is None and not more:
+        raise CommandError("name the handlers, MODULE:ATTR, or say --content or --transform: there is nothing to run")
     loaded = load(target) if target is not None else None
     known = sorted(loaded.handlers.types) if loaded is not None else []
-    if not known and not content:
+    if not known and not more:
         raise CommandError(f"{target} has no handlers: there is nothing to run")
     chosen = [name.strip() for text in types or known for name in text.split(",") if name.strip()] if types else known
     if unknown := [name for name in chosen if name not in known]:
         raise CommandError(f"{target} has no handler for {unknown[0]}; it has: {', '.join(known)}")
     if url is not None:
-        if loaded is None or content:
-            raise CommandError(
-                "content jobs are done where their database is: --content goes with --database, not --url"
-            )
+        if loaded is None or more:
+            kind, flag = ("content", "--content") if content else ("transformation", "--transform")
+            raise CommandError(f"{kind} jobs are done where their database is: {flag} goes with --database, not --url")
         if is_typed(context, "database"):
             raise CommandError("give either --database or --url")
         running = _remote(url, loaded.handlers, chosen, concurrency=concurrency, lease=lease, poll=poll)
@@ -113,11 +119,14 @@ def worker(
         refuse_memory(jobs, "a worker of its own would never see a job (gnj serve --workers runs them together)")
         make_ready(jobs)
         try:
-            running = jobs.worker(chosen, content=content, concurrency=concurrency, lease=lease, poll=poll)
+            running = jobs.worker(
+                chosen, content=content, transform=transform, concurrency=concurrency, lease=lease, poll=poll
+            )
         except ValueError as error:
             raise CommandError(str(error)) from error
-        where, kinds = shown_database(jobs), [*chosen, *(["content jobs"] if content else [])]
-        print(f"gnj worker for {', '.join(kinds)}, {concurrency} at once, database {where}", flush=True)
+        where, kinds = shown_database(jobs), [*chosen, *(f"{name} jobs" for name in more)]
+        kept = f", files in {shown_files(jobs)}" if content else ""
+        print(f"gnj worker for {', '.join(kinds)}, {concurrency} at once, database {where}{kept}", flush=True)
         running.run(grace=grace)
 
 

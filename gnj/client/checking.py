@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-import random
 import secrets
 import socket
 import traceback
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom  # that of the module `random` is the host's, who may have seeded it
 from typing import Any, TypeAlias
 
 from gnj.client import operations
@@ -266,7 +266,7 @@ def _described(error: Exception) -> str:
 
 
 def _pause(failures: int) -> float:
-    return _WAIT.wait(min(failures, 20), random.random)
+    return _WAIT.wait(min(failures, 20), SystemRandom().random)
 
 
 def _own_name() -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import stat
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -57,4 +59,10 @@ def open_files(where: str, endpoint: str | None = None, *, limits: ContentLimits
         return S3Files(match["bucket"], (match["prefix"] or "").strip("/"), endpoint=endpoint)
     if not where or "\0" in where or _SCHEME.match(where):
         raise InvalidInput(f"files must be a directory or s3://bucket/prefix, not {shown(where)}")
-    return LocalFiles(Path(where), open_seconds=(limits or ContentLimits()).upload_seconds)
+    root = Path(where)
+    with suppress(
+        OSError
+    ):  # one that is not there is made, and one that may not be looked at is told of when it is used
+        if not stat.S_ISDIR(root.stat().st_mode):
+            raise InvalidInput(f"files: {shown(where)} is no directory")
+    return LocalFiles(root, open_seconds=(limits or ContentLimits()).upload_seconds)

@@ -6,13 +6,14 @@ import hashlib
 import mimetypes
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
 from gnj.content import zips
 from gnj.content.model import Asset
 from gnj.content.task import Task, Written
+from gnj.content.tasklog import counted
 from gnj.content.zips import BadMember, Member
 from gnj.queue import works
 from gnj.queue.errors import InvalidInput
@@ -26,6 +27,8 @@ _BATCH: Final = 100
 """Assets that are written at once, at most."""
 _AT_ONCE: Final = 8
 """Files that are stored at once: each waits for a disk or a network, and hardly computes."""
+_LEFT_OUT: Final = ("__MACOSX/", ".DS_Store")
+"""What the Finder of macOS puts into the zips it makes, a folder and a name of files: nobody means them to be assets."""
 # by names alone, and alike on every machine: what the system knows of types is not asked
 _TYPES: Final = mimetypes.MimeTypes()
 
@@ -51,6 +54,8 @@ class _Reached:
     refused: int = 0
     environment: str | None = None
     """The one that is written to, once something was."""
+    skipped: list[str] = field(default_factory=list)
+    """Which of `_LEFT_OUT` the log tells of already."""
 
 
 class _Import:
@@ -84,19 +89,22 @@ class _Import:
         return Written(
             environments=[] if reached.environment is None else [reached.environment],
             output={"imported": reached.imported, "refused": reached.refused},
-            told=f"{reached.imported:,} assets were imported, {reached.refused:,} refused",
+            told=f"{counted(reached.imported, 'asset', 'assets')} imported, {reached.refused:,} refused",
         )
 
     def _take(self, member: Member) -> None:
         waiting = self._batch
         if waiting and (self._bytes + member.size > _SMALL or member.index - waiting[0][0].index >= _BATCH):
             self._write()
-        try:
-            waiting.append((member, self._asset(member)))
-        except InvalidInput as error:
-            self._refuse(member, str(error))
+        if (kind := _left_out(member)) is not None:
+            self._skip(kind)
         else:
-            self._bytes += member.size
+            try:
+                waiting.append((member, self._asset(member)))
+            except InvalidInput as error:
+                self._refuse(member, str(error))
+            else:
+                self._bytes += member.size
         self._next = member.index + 1
         self._packed += member.packed
         if not waiting:
@@ -188,6 +196,12 @@ class _Import:
         self._bytes = 0
         self._pass()
 
+    def _skip(self, kind: str) -> None:
+        """Says that files of a kind are left out: once, since it is stored with the cursor."""
+        if kind not in self._reached.skipped:
+            self._reached.skipped.append(kind)
+            self._task.log.info("%s is of macOS and no asset: files of that kind are left out", kind)
+
     def _refuse(self, member: Member, reason: str) -> None:
         self._task.log.error("file %d, %s: %s", member.index + 1, member.path[:200], reason)
         self._reached.refused += 1
@@ -213,3 +227,11 @@ class _Import:
 
     def _checkpoint(self) -> None:
         self._task.checkpoint(asdict(self._reached), done=self._reached.packed, total=self._total)
+
+
+def _left_out(member: Member) -> str | None:
+    """Which of `_LEFT_OUT` a file is, if any."""
+    folder, name = _LEFT_OUT
+    if member.problem is not None:
+        return None
+    return folder if member.path.startswith(folder) else name if member.path.rpartition("/")[2] == name else None

@@ -9,6 +9,7 @@ from typing import Final
 from gnj.content import entries
 from gnj.content.filters import parse
 from gnj.content.task import Task
+from gnj.content.tasklog import counted
 from gnj.queue import works
 from gnj.queue.errors import Failed
 from gnj.queue.model_content import ContentJob
@@ -29,7 +30,7 @@ def export_entries(task: Task) -> Json:
     count = reached["exported"] if isinstance(reached, dict) else _export(task)
     task.content.store.unpin(task.tenant, task.holder)
     # stored with the task's end, so that it is there once
-    task.log.info("%s entries were exported", f"{count:,}")
+    task.log.info("%s exported", counted(count, "entry", "entries"))
     return {"exported": count}
 
 

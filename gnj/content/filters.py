@@ -120,6 +120,8 @@ _MEETS: Final[Mapping[str, Callable[[Any, Any], object]]] = {
     "Lt": operator.lt,
     "Lte": operator.le,
 }
+_PLACES: Final = ("system", "ModelId")
+"""What a filter itself may have."""
 _LISTS: Final = ("In", "NotIn")
 _PARTS: Final = ("StartsWith", "Contains")
 _BLANKS: Final = " \t\r\n"
@@ -147,7 +149,7 @@ def parse(text: str | None) -> Parsed:
         elif name == "ModelId":
             conditions += _conditions(name, inner, path)
         else:
-            raise _unknown("key", path)
+            raise _unknown("key", path, _PLACES)
     return Parsed(EntryFilter(tuple(conditions)), warnings)
 
 
@@ -182,10 +184,10 @@ def _members(value: Json, path: str) -> Iterator[tuple[str, Json, str]]:
 
 def _conditions(key: str, operators: Json, path: str) -> Iterator[Condition]:
     if key not in KEYS:
-        raise _unknown("key", path)
+        raise _unknown("key", path, tuple(KEYS))
     for op, given, place in _members(operators, path):
         if op not in OPS[KEYS[key]]:
-            raise _unknown("operator", place)
+            raise _unknown("operator", place, OPS[KEYS[key]])
         if op == "NotIn" and given == []:
             continue
         yield Condition(key, op, _value(KEYS[key], op, given, f"filter: {place}"))
@@ -208,8 +210,8 @@ def _value(sort: Sort, op: str, given: Json, what: str) -> Any:
     return tuple(check_text(each, f"{what}[{place}]") for place, each in enumerate(given))
 
 
-def _unknown(sort: str, path: str) -> InvalidInput:
-    return InvalidInput(f"filter: unknown {sort} {clean_text(path, 200)}")
+def _unknown(sort: str, path: str, known: Sequence[str]) -> InvalidInput:
+    return InvalidInput(f"filter: unknown {sort} {clean_text(path, 200)}; there are {', '.join(known)}")
 
 
 def _once(members: Sequence[tuple[str, Json]]) -> dict[str, Json]:

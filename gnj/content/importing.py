@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from gnj.content import entries, reading
+from gnj.content import entries
 from gnj.content.model import NewEntry
-from gnj.content.reading import Broken, Problem, Read
 from gnj.content.task import Task, Written
+from gnj.content.tasklog import counted
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import shown
+from gnj.reading import values as reading
+from gnj.reading.values import Broken, Problem, Read
 
 BATCH: Final = 8 * 1024 * 1024
 """Bytes of a file that are read for one batch, about: of large entries, fewer are written at once."""
@@ -72,7 +74,7 @@ class _Import:
         return Written(
             environments=reached.environments,
             output={"imported": reached.imported, "refused": reached.refused},
-            told=f"{reached.imported:,} entries were imported, {reached.refused:,} refused",
+            told=f"{counted(reached.imported, 'entry', 'entries')} imported, {reached.refused:,} refused",
             failed=None if broken is None else str(broken),
         )
 

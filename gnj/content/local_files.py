@@ -118,6 +118,8 @@ class LocalFiles:
                 with self._place(tenant, key) as folder:
                     return os.fdopen(_with_data(folder, _digest(key), disk.opened)[1], "rb", _CHUNK)
             except FileNotFoundError:
+                # another process may mean another directory by the same relative path
+                disk.logger.warning("there is no file %r of %s in %s", key[:200], tenant, self.root.absolute())
                 raise NotFound(f"there is no file {key[:200]!r}") from None
 
     def create(self, tenant: str, key: str) -> FileSink:

@@ -85,7 +85,7 @@ class ContentJobs:
         if file_key is None:
             raise InvalidInput("fileKey must be the key of a file that was uploaded, not null")
         if self.content.files.stat(tenant, check_text(file_key, "fileKey")) is None:
-            raise InvalidInput(f"fileKey: no file {shown(file_key)} was uploaded")
+            raise InvalidInput(f"fileKey: {self._absent(tenant, file_key)}")
         return self._made(tenant, by, title, type, {}, at=at, file_key=file_key)
 
     def export(self, tenant: str, by: User, *, name: str, type: ContentType, filter: str | None) -> ContentJob:
@@ -241,6 +241,12 @@ class ContentJobs:
         return self.content.queue.create_content_job(
             tenant, name=name, type=type, params=params, by=who, start_after=at, file_key=file_key
         )
+
+    def _absent(self, tenant: str, key: str) -> str:
+        """Why there is no file of that key."""
+        if self.content.queue.is_upload_open(tenant, key):
+            return f"the upload of {shown(key)} was not completed: completeMultiPartUpload does"
+        return f"no file {shown(key)} was uploaded"
 
     def _environment(self, tenant: str, named: str, what: str) -> Environment:
         """The environment with that id or alias."""

@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gnj.queue import schedules, works
-from gnj.queue.errors import NotFound
+from gnj.queue.errors import IllegalTransition, NotFound
 from gnj.queue.lists import limit as checked_limit
 from gnj.queue.lists import offset as checked_offset
 from gnj.queue.model import Job, Schedule, attributes
@@ -151,6 +151,9 @@ class RecurringJobs:
 
         def command(unit: Unit) -> ContentJob:
             row = _existing(unit, tenant, id)
+            newest = _newest(unit.tx, row.id)
+            if newest is not None and newest.status in CONTENT_UNFINISHED:
+                raise IllegalTransition(f"the job {newest.id}, its last run, has not ended")
             job = schedules.run(unit, tenant, row.id)
             (run,) = unit.tx.find(ContentJob, Select(equal(ContentJob, pipeline_id=job.pipeline_id), limit=1))
             (run,) = unit.tx.edit(ContentJob, [run.id], {"created_by": by})

@@ -70,14 +70,14 @@ class S3Files:
         """See `FileStore.begin`. Raises `InvalidInput` for parts that are smaller than S3 takes them."""
         if part < SMALLEST and size > part:
             raise InvalidInput(f"S3 takes no parts of less than {SMALLEST:,} bytes: content_limits.part is {part:,}")
-        with _reaching():
+        with _reaching(self.bucket):
             begun = self.client.create_multipart_upload(**self._named(tenant, key), ContentType=_TYPE)
         return str(begun["UploadId"])
 
     def part_urls(self, tenant: str, key: str, backend: str, sizes: Sequence[int], seconds: float) -> Sequence[str]:
         """See `FileStore.part_urls`."""
         of_all = {**self._named(tenant, key), "UploadId": backend}
-        with _reaching():
+        with _reaching(self.bucket):
             return [
                 self.client.generate_presigned_url(
                     "upload_part",
@@ -95,7 +95,7 @@ class S3Files:
         """See `FileStore.complete`."""
         upload = {**self._named(tenant, key), "UploadId": backend}
         bare = [bare_etag(etag) for etag in etags]
-        with _reaching():
+        with _reaching(self.bucket):
             try:
                 parts = self._parts(upload)
                 for number, (size, etag) in enumerate(zip(sizes, bare, strict=True), 1):
@@ -118,7 +118,7 @@ class S3Files:
 
     def drop(self, tenant: str, key: str, backend: str) -> None:
         """See `FileStore.drop`."""
-        with _reaching(), _unless_gone():
+        with _reaching(self.bucket), _unless_gone():
             self.client.abort_multipart_upload(**self._named(tenant, key), UploadId=backend)
 
     def stat(self, tenant: str, key: str) -> Stored | None:
@@ -130,6 +130,7 @@ class S3Files:
         """See `FileStore.open`. One that is replaced or removed while it is read fails with `StorageUnavailable`."""
         head = self._head(tenant, key)
         if head is None:
+            logger.warning("there is no file %r of %s in the bucket %s", key[:200], tenant, self.bucket)
             raise NotFound(f"there is no file {key[:200]!r}")
         reader = _S3Reader(self, self._named(tenant, key), head["ContentLength"], head["ETag"])
         return cast("BinaryIO", io.BufferedReader(reader, _CHUNK))
@@ -142,13 +143,19 @@ class S3Files:
         """See `FileStore.download_url`."""
         shown = {"ResponseContentDisposition": attachment(key), "ResponseContentType": _TYPE}
         named = {**self._named(tenant, key), **shown}
-        with _reaching():
+        with _reaching(self.bucket):
             return str(self.client.generate_presigned_url("get_object", named, ExpiresIn=max(1, int(seconds))))
 
     def remove(self, tenant: str, key: str) -> None:
         """See `FileStore.remove`."""
-        with _reaching(), _unless_gone(), contextlib.suppress(InvalidInput):
+        with _reaching(self.bucket), _unless_gone(), contextlib.suppress(InvalidInput):
             self.client.delete_object(**self._named(tenant, key))
+
+    def check(self) -> None:
+        """Raises `AccessRefused` or `StorageUnavailable` where the bucket does not answer; the log says why."""
+        with _reaching(self.bucket):
+            # not its head: an answer to that has no body, and so no reason
+            self.client.list_objects_v2(Bucket=self.bucket, Prefix=self.prefix, MaxKeys=1)
 
     @property
     def client(self) -> Any:  # boto3 makes the class while it runs
@@ -187,7 +194,7 @@ class S3Files:
         return {"Bucket": self.bucket, "Key": name}
 
     def _head(self, tenant: str, key: str) -> Mapping[str, Any] | None:
-        with _reaching():
+        with _reaching(self.bucket):
             try:
                 found: Mapping[str, Any] = self.client.head_object(**self._named(tenant, key))
             except InvalidInput:
@@ -253,7 +260,7 @@ class _S3Reader(io.RawIOBase):
         if size <= 0:
             return 0
         wanted = f"bytes={self._at}-{self._at + size - 1}"
-        with _reaching():
+        with _reaching(self._files.bucket):
             found = self._files.client.get_object(**self._named, Range=wanted, IfMatch=self._etag)
             with contextlib.closing(found["Body"]) as body:
                 data = body.read()
@@ -284,11 +291,11 @@ class _S3File:
         """See `FileSink.finish`."""
         try:
             if self._upload is None:
-                with _reaching():
+                with _reaching(self._files.bucket):
                     self._files.client.put_object(**self._named, Body=bytes(self._waiting), ContentType=_TYPE)
             else:
                 self._send(bytes(self._waiting))
-                with _reaching():
+                with _reaching(self._files.bucket):
                     self._files.client.complete_multipart_upload(
                         **self._named, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
                     )
@@ -312,7 +319,7 @@ class _S3File:
 
     def _send(self, piece: bytes) -> None:
         client = self._files.client
-        with _reaching():
+        with _reaching(self._files.bucket):
             if self._upload is None:
                 self._upload = client.create_multipart_upload(**self._named, ContentType=_TYPE)["UploadId"]
             number = len(self._parts) + 1
@@ -348,15 +355,23 @@ def _unless_gone() -> Iterator[None]:
 
 
 @contextmanager
-def _reaching() -> Iterator[None]:
-    """What S3 refuses, and what cannot be reached, as `StorageUnavailable`, which names neither bucket nor server."""
-    from botocore.exceptions import BotoCoreError, NoCredentialsError
+def _reaching(bucket: str) -> Iterator[None]:
+    """What S3 refuses, and what cannot be reached, as `StorageUnavailable`, which names neither bucket nor server. Of these only the
+    log tells.
+    """
+    from botocore.exceptions import BotoCoreError, NoCredentialsError, PartialCredentialsError
     from botocore.exceptions import ClientError as Refused
 
     try:
         yield
     except (BotoCoreError, Refused) as error:
-        logger.warning("S3 did not do what it was asked for", exc_info=True)
-        if isinstance(error, NoCredentialsError) or _code(error) in _REFUSED:
+        if isinstance(error, (NoCredentialsError, PartialCredentialsError)):
+            logger.warning("the bucket %s cannot be used: no credentials were found for S3 (%s)", bucket, error)
+            raise AccessRefused from error
+        if _code(error) == "NoSuchBucket":
+            logger.warning("there is no bucket %s (files): make it, or see to its name and region", bucket)
+            raise AccessRefused from error
+        logger.warning("S3 did not do what it was asked for in the bucket %s", bucket, exc_info=True)
+        if _code(error) in _REFUSED:
             raise AccessRefused from error
         raise StorageUnavailable("the files cannot be reached") from error

@@ -8,6 +8,11 @@ from gnj.queue.values import clean_text
 from gnj.queue.working import ERROR, INFORMATION, WARNING, Line
 
 
+def counted(count: int, one: str, many: str) -> str:
+    """What a log says of a number of things: "1 entry was", "2 entries were"."""
+    return f"{count:,} {one} was" if count == 1 else f"{count:,} {many} were"
+
+
 class TaskLog:
     """The log of a task. Lines are kept until the next checkpoint, which stores them; any thread may write.
 

@@ -25,6 +25,10 @@ class BadUrl(ValueError):
     """The URL is none that can be called."""
 
 
+class OddAddress(BadUrl):
+    """Its host is an address that programs read differently, or that leads to a network of this machine."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """What a URL says."""
@@ -95,7 +99,7 @@ def host_of(host: str) -> tuple[str, Ip | None]:
         except ValueError:
             raise BadUrl("its host is no IPv6 address") from None
         if address.scope_id is not None:
-            raise BadUrl("its host must not name a network interface")
+            raise OddAddress("its host must not name a network interface")
         return str(address), address
     name = host
     if not host.isascii():
@@ -108,9 +112,9 @@ def host_of(host: str) -> tuple[str, Ip | None]:
         try:
             return name, ip_address(name)
         except ValueError:
-            raise BadUrl("its host is no address as it is usually written") from None
+            raise OddAddress("its host is no address as it is usually written") from None
     if _is_odd_address(name):
-        raise BadUrl("its host is no address as it is usually written")
+        raise OddAddress("its host is no address as it is usually written")
     if not name or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in name.split(".")):
         raise BadUrl("its host is no name")
     return name, None

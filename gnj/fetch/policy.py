@@ -1,6 +1,6 @@
 """Where a call may lead: the ports of the web at public addresses, and what was named besides.
 
-A name is looked up once, all the addresses it has are checked, and one of those is connected to (`gnj.fetch.client`): so a name
+A name is looked up once, all the addresses it has are checked, and one of those is connected to (`gnj.fetch.connection`): so a name
 that means something else a moment later leads nowhere.
 """
 
@@ -56,10 +56,13 @@ class Policy:
             address what leads to it, private ones as well; `:port` allows that port at all public addresses. Raises ValueError
             for what is none of them.
         resolve: Looks names up; that of the machine unless given.
+        literal: Whether `allow` is compared with the host as the URL has it, and with nothing else: an address in it then allows no
+            name that leads to it.
     """
 
-    def __init__(self, allow: Collection[str] = (), resolve: Resolve | None = None) -> None:
+    def __init__(self, allow: Collection[str] = (), resolve: Resolve | None = None, *, literal: bool = False) -> None:
         self.allow = frozenset(allow)
+        self._literal = literal
         self._resolve = look_up if resolve is None else resolve
         self._named: set[tuple[str | Ip, int | None]] = set()
         self._ports = set(PORTS)
@@ -80,7 +83,8 @@ class Policy:
             raise Blocked("only http and https may be called")
         ips = self._addresses(host, port)
         if not self._allows(host, port):
-            others = [ip for ip in ips if not self._allows(ip, port)]
+            by_name = self._literal and not _is_address(host)
+            others = ips if by_name else [ip for ip in ips if not self._allows(ip, port)]
             if not all(map(is_public, others)):
                 raise Blocked(_PRIVATE)
             if others and port not in self._ports:
@@ -103,10 +107,8 @@ class Policy:
             raise Blocked(_PORT)
 
     def _addresses(self, host: str, port: int) -> list[Ip]:
-        try:
+        if _is_address(host):
             return [ip_address(host)]
-        except ValueError:
-            pass
         found: list[Ip] = []
         for text in self._resolve(host, port):
             try:
@@ -122,7 +124,8 @@ class Policy:
 
     def _allows_somewhere(self, port: int) -> bool:
         """Whether there is an address at which that port is allowed."""
-        return any(not isinstance(host, str) and named in (None, port) for host, named in self._named)
+        named = ((host, each) for host, each in self._named if not self._literal and not isinstance(host, str))
+        return any(each in (None, port) for _, each in named)
 
 
 _PRIVATE: Final = "it does not lead to a public address, and is not one of those that fetch_allow names"
@@ -145,6 +148,14 @@ def look_up(host: str, port: int) -> list[str]:
     except UnicodeError as error:
         raise OSError("the name cannot be looked up") from error
     return list(dict.fromkeys(str(each[4][0]) for each in found))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _entry(text: str) -> tuple[str, int | None]:

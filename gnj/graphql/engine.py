@@ -7,7 +7,7 @@ parses and validates every time; here, 2.5 ms the first time and 55 us from then
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeGuard, cast
 
@@ -36,6 +36,7 @@ from graphql.language import (
 from gnj.graphql.cache import DocumentCache, weight
 from gnj.graphql.errors import (
     CODES,
+    ErrorBody,
     Stage,
     field_errors,
     refused,
@@ -112,12 +113,17 @@ class Engine:
     """Executes operations of one schema, from any number of threads.
 
     `rules` says what documents are held to. `introspects`, if given, is asked for each operation whether introspection is
-    on, where the rules allow it. Raises `SchemaError` when a resolver is an `async def`, and what graphql-core raises when
-    the schema is invalid.
+    on, where the rules allow it. A `discreet` one repeats no values of a request in what it says of it. Raises `SchemaError`
+    when a resolver is an `async def`, and what graphql-core raises when the schema is invalid.
     """
 
     def __init__(
-        self, schema: GraphQLSchema, rules: Rules | None = None, *, introspects: Callable[[], bool] | None = None
+        self,
+        schema: GraphQLSchema,
+        rules: Rules | None = None,
+        *,
+        introspects: Callable[[], bool] | None = None,
+        discreet: bool = False,
     ) -> None:
         assert_valid_schema(schema)
         _refuse_async_resolvers(schema)
@@ -125,6 +131,7 @@ class Engine:
         self._open = rules or Rules()
         self._closed = replace(self._open, introspection=False)
         self._introspects = introspects
+        self._discreet = discreet
         self.limits = limits = self._open.limits
         self._planner = Planner(schema)
         self._cache: DocumentCache[Document] = DocumentCache(limits.cached_documents, limits.cached_bytes)
@@ -149,9 +156,9 @@ class Engine:
             node = parse(query, max_tokens=limits.tokens)
             found = operations(self.schema, node, rules)
         except GraphQLSyntaxError as error:
-            return Outcome({"errors": request_errors([error], Stage.PARSE, limits)}, Stage.PARSE)
+            return Outcome({"errors": self._request_errors([error], Stage.PARSE)}, Stage.PARSE)
         except GraphQLError as error:
-            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+            return Outcome({"errors": self._request_errors([error], Stage.VALIDATE)}, Stage.VALIDATE)
         errors = validate(
             self.schema,
             node,
@@ -159,7 +166,7 @@ class Engine:
             hide_suggestions=not rules.introspection,
         )
         if errors:
-            return Outcome({"errors": request_errors(errors, Stage.VALIDATE, limits)}, Stage.VALIDATE)
+            return Outcome({"errors": self._request_errors(errors, Stage.VALIDATE)}, Stage.VALIDATE)
         document = Document(node, found)
         self._cache.put(query, key, document, weight(query, node.token_count or 0))
         return document
@@ -228,7 +235,8 @@ class Engine:
         node, plans = operation.node, document.plans
         name = node.name.value if node.name else None
         if name not in plans:
-            if not document.executed:  # with its values in the text, it will hardly come again
+            # with its values in the text, it will hardly come again
+            if not document.executed and not self._planner.waits(node):
                 document.executed = True
                 return None
             plans[name] = self._planner.plan(document.node, node)
@@ -261,7 +269,9 @@ class Engine:
             return executor
         source = create_source_event_stream(executor)
         if isinstance(source, ExecutionResult):
-            return Outcome({"errors": field_errors(source.errors or [], self.limits)}, Stage.EXECUTE)
+            return Outcome(
+                {"errors": field_errors(source.errors or [], self.limits, discreet=self._discreet)}, Stage.EXECUTE
+            )
         field = _first_field(document.node, operation.node.selection_set)
         return Subscription(field, query, operation_name, values, source, document, operation)
 
@@ -303,7 +313,7 @@ class Engine:
             if variables:
                 check_items(self.schema, operation.node, variables, limits)
         except GraphQLError as error:
-            return Outcome({"errors": request_errors([error], Stage.VALIDATE, limits)}, Stage.VALIDATE)
+            return Outcome({"errors": self._request_errors([error], Stage.VALIDATE)}, Stage.VALIDATE)
         return None
 
     def _executor(
@@ -344,7 +354,7 @@ class Engine:
             return Outcome({"data": result.data}, Stage.EXECUTE)
         empty = result.data is None or all(value is None for value in result.data.values())
         return Outcome(
-            {"errors": field_errors(result.errors, limits), "data": result.data},
+            {"errors": field_errors(result.errors, limits, discreet=self._discreet), "data": result.data},
             Stage.EXECUTE,
             # with some data, and above all after a mutation that succeeded, the client must not repeat the whole
             unavailable=empty and unavailable(result.errors),
@@ -358,13 +368,22 @@ class Engine:
         *,
         hide_suggestions: bool,
     ) -> Outcome:
-        limits = self.limits
         try:
-            bodies = variable_errors(self.schema, operation.node, variables, limits, hide_suggestions=hide_suggestions)
+            bodies = variable_errors(
+                self.schema,
+                operation.node,
+                variables,
+                self.limits,
+                hide_suggestions=hide_suggestions,
+                discreet=self._discreet,
+            )
         except RecursionError:
             # only in-process callers get here: a request's JSON is not nested that deep
             bodies = []
-        return Outcome({"errors": bodies or request_errors(errors, Stage.VARIABLES, limits)}, Stage.VARIABLES)
+        return Outcome({"errors": bodies or self._request_errors(errors, Stage.VARIABLES)}, Stage.VARIABLES)
+
+    def _request_errors(self, errors: Sequence[GraphQLError], stage: Stage) -> list[ErrorBody]:
+        return request_errors(errors, stage, self.limits, discreet=self._discreet)
 
 
 def _refused(stage: Stage, message: str) -> Outcome:

@@ -71,11 +71,23 @@ _REWORDED = (
         r'Expected non-nullable type "\1" not to be null.',
     ),
 )
+_REPEATS = (
+    (re.compile(r"(?:, but encountered error|[,.;?] ?[Ff]ound: ).*", re.DOTALL), "."),
+    (re.compile(r"( cannot represent [\w\s-]{0,60}value): .*", re.DOTALL), r"\1."),
+    (re.compile(r"^Value '.*' does not exist in ", re.DOTALL), "The value does not exist in "),
+    (re.compile(r"^(Syntax Error: .*?(?:Unexpected|found) \w+) ['\"].*", re.DOTALL), r"\1."),
+    (re.compile(r"^(Syntax Error: Invalid [\w ]+)[:,].*", re.DOTALL), r"\1."),
+)
+"""Where graphql-core 3.3 repeats values, and what is left there without them."""
 _QUOTED = re.compile(r"'([^'\"\n]*)'")
 
 
-def wording(message: str, echo: int) -> str:
-    """A message of graphql-core in the words of graphql-js 16, cut to `echo` characters."""
+def wording(message: str, echo: int, *, discreet: bool = False) -> str:
+    """A message of graphql-core in the words of graphql-js 16, cut to `echo` characters; a discreet one repeats no value that the
+    document or its variables have.
+    """
+    for pattern, replacement in _REPEATS if discreet else ():
+        message = pattern.sub(replacement, message, count=1)
     # cut before the patterns run: the message may repeat a megabyte of input
     message = message[: echo + 1]
     for pattern, replacement in _REWORDED:
@@ -115,17 +127,25 @@ def refused(message: str, code: str) -> ErrorBody:
     return {"message": message, "extensions": {"code": code}}
 
 
-def request_errors(errors: Iterable[GraphQLError], stage: Stage, limits: Limits) -> list[ErrorBody]:
+def request_errors(
+    errors: Iterable[GraphQLError], stage: Stage, limits: Limits, *, discreet: bool = False
+) -> list[ErrorBody]:
     """The entries for what graphql-core found wrong before execution."""
     return [
-        _located(error, {"message": wording(error.message, limits.echo), "extensions": {"code": CODES[stage]}})
+        _located(
+            error,
+            {
+                "message": wording(error.message, limits.echo, discreet=discreet),
+                "extensions": {"code": CODES[stage]},
+            },
+        )
         for error in errors
     ]
 
 
-def field_errors(errors: Sequence[GraphQLError], limits: Limits) -> list[ErrorBody]:
+def field_errors(errors: Sequence[GraphQLError], limits: Limits, *, discreet: bool = False) -> list[ErrorBody]:
     """The entries for what went wrong while fields were resolved."""
-    return [_located(error, _field_error(error, limits)) for error in errors]
+    return [_located(error, _field_error(error, limits, discreet=discreet)) for error in errors]
 
 
 def unavailable(errors: Sequence[GraphQLError]) -> bool:
@@ -140,9 +160,10 @@ def variable_errors(
     limits: Limits,
     *,
     hide_suggestions: bool,
+    discreet: bool = False,
 ) -> list[ErrorBody]:
     """The entries for variables that do not fit, in the words of graphql-js 16; empty if all of them fit."""
-    found = _variable_errors(schema, operation, variables, limits, hide_suggestions=hide_suggestions)
+    found = _variable_errors(schema, operation, variables, limits, hide_suggestions=hide_suggestions, discreet=discreet)
     result: list[ErrorBody] = []
     for error in found:
         if len(result) == limits.validation_errors:
@@ -161,6 +182,7 @@ def _variable_errors(
     limits: Limits,
     *,
     hide_suggestions: bool,
+    discreet: bool,
 ) -> Iterator[GraphQLError]:
     for definition in operation.variable_definitions or ():
         name = definition.variable.name.value
@@ -182,8 +204,10 @@ def _variable_errors(
                 hide_suggestions,
             )
             for inner, path in invalid:
-                message = f'Variable "${name}" got invalid value {_shown(value, path)}{_at(name, path)}; '
-                yield GraphQLError(_cut(message + wording(inner, limits.echo), limits.echo), definition)
+                shown = "" if discreet else f" {_shown(value, path)}"
+                message = f'Variable "${name}" got invalid value{shown}{_at(name, path)}; '
+                told = wording(inner, limits.echo, discreet=discreet)
+                yield GraphQLError(_cut(message + told, limits.echo), definition)
 
 
 def _shown(value: Any, path: list[str | int]) -> str:
@@ -221,7 +245,7 @@ def _cause(error: GraphQLError) -> BaseException:
     return cause
 
 
-def _field_error(error: GraphQLError, limits: Limits) -> ErrorBody:
+def _field_error(error: GraphQLError, limits: Limits, *, discreet: bool) -> ErrorBody:
     cause = _cause(error)
     if isinstance(cause, GnjError):
         return known(cause)
@@ -229,7 +253,7 @@ def _field_error(error: GraphQLError, limits: Limits) -> ErrorBody:
     # `query($n: Int) {f(n: $n)}` with n: Int! = 5 and a variable of null is the client's mistake.
     if isinstance(cause, GraphQLError) and error.nodes and not isinstance(error.nodes[0], FieldNode):
         return {
-            "message": wording(error.message, limits.echo),
+            "message": wording(error.message, limits.echo, discreet=discreet),
             "extensions": {"code": CODES[Stage.VARIABLES]},
         }
     return masked(cause, "/".join(map(str, error.path or ())))

@@ -55,12 +55,13 @@ from gnj.queue.later import Later, settled
 class OnContext:
     """A resolver of a root field that looks at nothing but the context of the operation and the field's arguments.
 
-    Its answer may be on its way (`Later`).
+    Its answer may be on its way (`Later`), where it `waits` for longer than a thread is to be kept.
     """
 
     answer: Callable[[Any, dict[str, Any]], Any]
+    waits: bool = False
 
-    def __call__(self, _source: object, info: GraphQLResolveInfo[Any], **arguments: Any) -> Any:
+    def __call__(self, _source: object, info: GraphQLResolveInfo[Any], /, **arguments: Any) -> Any:
         """Resolves the field, called by graphql-core."""
         return settled(self.answer(info.context, arguments))
 
@@ -92,7 +93,7 @@ class Replay:
 
     obtained: Mapping[str, Obtained]
 
-    def resolve(self, resolve: Callable[..., Any], source: Any, info: GraphQLResolveInfo[Any], **given: Any) -> Any:
+    def resolve(self, resolve: Callable[..., Any], source: Any, info: GraphQLResolveInfo[Any], /, **given: Any) -> Any:
         """Resolves any field."""
         found = self.obtained.get(cast("str", info.path.key)) if info.path.prev is None else None
         if found is None:
@@ -198,6 +199,17 @@ class Planner:
             )
         except Unusual:
             return None
+
+    def waits(self, operation: OperationDefinitionNode) -> bool:
+        """Whether it would keep a thread for long without a plan; fragments are not looked into."""
+        root = self._schema.get_root_type(operation.operation)
+        return root is not None and any(
+            isinstance(node, FieldNode)
+            and (field := self._schema.get_field(root, node.name.value)) is not None
+            and isinstance(field.resolve, OnContext)
+            and field.resolve.waits
+            for node in operation.selection_set.selections
+        )
 
     def _object(self, type_: GraphQLInputObjectType) -> Convert:
         # once for all plans: what takes a job has 18 KB

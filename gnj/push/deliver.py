@@ -8,7 +8,8 @@ import time
 from typing import Final
 
 from gnj.api.queues.jobjson import job_json
-from gnj.fetch.client import UNREACHABLE, Failure, Pool, Reply, call
+from gnj.fetch.client import Reply, call
+from gnj.fetch.connection import UNREACHABLE, Failure, Pool
 from gnj.fetch.policy import Blocked, Policy
 from gnj.push.signing import signature
 from gnj.queue import naming, pushing

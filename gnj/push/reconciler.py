@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from typing import Final
 
-from gnj.fetch.client import Pool
+from gnj.fetch.connection import Pool
 from gnj.fetch.policy import Policy
 from gnj.push.calls import MOST as CALLS
 from gnj.push.calls import Calls, Share

@@ -21,8 +21,9 @@ logger = logging.getLogger("gnj.feed")
 
 OF_JOBS: Final = ("created", "updated", "deleted")
 """What happens to jobs."""
-TOPICS: Final = (*OF_JOBS, "pinged", "ponged", "monitored", "queue", "content")
-"""What a change can be about: a job, what workers say to each other, a queue as a whole, or a content job."""
+TOPICS: Final = (*OF_JOBS, "pinged", "ponged", "monitored", "queue", "content", "transform")
+"""What a change can be about: a job, what workers say to each other, a queue as a whole, a content job, or a run of a
+transformation job."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Change:
         tenant: Whose it is; nobody else may be told.
         value: The job as it then was; for `ponged` and `monitored` a list of `{workerId, workerType, workerStatus}`; for
             `pinged` None; for `queue` `{event, queue, …}`, with `paused`, `resumed`, `drained` or `cleaned` as the event, which
-            is of all queues if `queue` is None; for `content` the id of the content job.
+            is of all queues if `queue` is None; for `content` the id of the content job; for `transform` those of a
+            run and of its transformation job.
     """
 
     topic: str

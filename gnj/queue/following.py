@@ -1,6 +1,7 @@
-"""How the status of a content job changes, and how it follows the pipeline of its tasks, in the transaction that moves this one.
+"""What follows a pipeline of its own kind, in the transaction that moves this one: runs of transformation jobs (`gnj.queue.runs`), and
+content jobs, whose status changes here and nowhere else.
 
-Nothing else assigns such a status. A content job's row is always locked last: after pipeline, batch and job.
+A content job's row is always locked last: after pipeline, batch and job.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
+from gnj.queue import model_transform, runs
 from gnj.queue.clock import NOW
 from gnj.queue.feed import Change
 from gnj.queue.model import ContentJob, Pipeline
@@ -44,7 +46,10 @@ _FOLLOWS: Final = MappingProxyType({PipelineStatus.SUCCESSFUL: "succeed", Pipeli
 
 
 def follow(unit: Unit, pipeline: Pipeline) -> None:
-    """Has the content job of a pipeline that is locked, and has just moved, end with it. Nothing for pipelines of no kind."""
+    """Has what follows a pipeline that is locked, and has just moved, end with it. Nothing for pipelines of no kind."""
+    if pipeline.kind == model_transform.KIND:
+        runs.follow(unit, pipeline)
+        return
     name = _FOLLOWS.get(pipeline.status)
     if pipeline.kind != KIND or name is None:
         return

@@ -161,7 +161,9 @@ def succeed_together(unit: Unit, ends: Sequence[tuple[Job, Json]]) -> list[Job |
 
 def cancel(unit: Unit, tenant: str | None, id: int, *, outside: bool = True) -> Job:
     """Cancels a planned or queued job at once and asks the worker of a running one to stop; again is no error."""
-    job, parents = locked(unit, tenant, id, outside=outside)
+    job, parents = locked(unit, tenant, id)
+    if outside:
+        pipelines.check_free(parents.pipelines.get(job.pipeline_id or 0), cancels=True)
     if job.status is JobStatus.CANCEL_REQUESTED or job.status is JobStatus.CANCELLED:
         return job
     move = by_hand(JOB_MOVES, JOB_BY_HAND, job.status, JobStatus.CANCEL_REQUESTED)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from gnj.queue.errors import InvalidInput
 from gnj.queue.holds import HELD
-from gnj.queue.model import BELONGS, Hold, Kind, Record, attributes, by_wire, wire_table
+from gnj.queue.model import BELONGS, Hold, Kind, Record, Schedule, attributes, by_wire, wire_table
+from gnj.queue.schedules import PLAIN
 from gnj.queue.values import check_int, shown
 from gnj.queue.where import EVERYTHING, And, Condition, Where, parse
 
@@ -16,6 +17,7 @@ DEFAULT_LIMIT = 1000
 MAX_LIMIT = 10_000
 MAX_OFFSET = 100_000
 MAX_ORDER = 3
+_SEEN: Final[Mapping[type[Record], Condition]] = {Hold: HELD, Schedule: PLAIN}
 
 
 def condition(record: type[Record], where: Where | Mapping[str, Any] | None, equals: Mapping[str, Any]) -> Condition:
@@ -25,8 +27,11 @@ def condition(record: type[Record], where: Where | Mapping[str, Any] | None, equ
 
 
 def visible(record: type[Record], where: Condition) -> Condition:
-    """`where`, for what is to be seen: of holds those of people, not what keeps claims away from types that have limits."""
-    return And((where, HELD)) if record is Hold else where
+    """`where`, for what is to be seen: of holds those of people, not what keeps claims away from types that have limits; of recurring
+    jobs those that make plain jobs.
+    """
+    seen = _SEEN.get(record)
+    return where if seen is None else And((where, seen))
 
 
 def limit(value: int | None, *, default: int = DEFAULT_LIMIT, high: int = MAX_LIMIT) -> int:

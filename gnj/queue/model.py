@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 
 from gnj.queue.making import quick
 from gnj.queue.model_content import ContentJob, ContentLog, Upload
+from gnj.queue.model_transform import TRANSFORM_RECORDS, OfTransform
 from gnj.queue.records import HIDDEN, ID, Attribute, Column, Kind, Record
 from gnj.queue.retry import Backoff
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
@@ -166,7 +167,7 @@ class Pipeline(Record):
     name: str | None = None
     metadata: str | None = None
     kind: Annotated[str | None, HIDDEN] = None
-    """What of gnj's own follows it (`gnj.queue.model_content`); None: nothing."""
+    """What of gnj's own follows it (`gnj.queue.following`); None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,6 +406,7 @@ RecordType: TypeAlias = (
     | ContentJob
     | ContentLog
     | Upload
+    | OfTransform
 )
 RecordT = TypeVar("RecordT", bound=Record)
 
@@ -432,6 +434,7 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "content_job": ContentJob,
         "content_log": ContentLog,
         "upload": Upload,
+        **TRANSFORM_RECORDS,
     }
 )
 """The records by the name of their table."""

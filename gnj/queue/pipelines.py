@@ -14,6 +14,7 @@ from gnj.queue import batches, following
 from gnj.queue.clock import NOW
 from gnj.queue.errors import Conflict, IllegalTransition, NotFound
 from gnj.queue.model import Batch, Job, Pipeline, Step
+from gnj.queue.model_transform import KIND
 from gnj.queue.states import (
     BATCH_ENDED,
     BATCH_MOVES,
@@ -57,12 +58,15 @@ def lock(unit: Unit, *, batch_ids: Iterable[int | None], pipeline_ids: Iterable[
     return Parents(locked_pipelines, locked_batches)
 
 
-def check_free(pipeline: Pipeline | None) -> None:
+def check_free(pipeline: Pipeline | None, *, cancels: bool = False) -> None:
     """Raises `IllegalTransition` for a pipeline that something of gnj's own follows: it, its steps and their jobs are what that
     consists of, and nobody else changes them, adds to them or takes one away, not even once it is over.
 
-    While it is planned, it is being made: nobody else ever sees it so.
+    While it is planned, it is being made: nobody else ever sees it so. `cancels`: for who cancels a job, which the run of a
+    transformation job bears as any job does (contract, "Transformation jobs"): nothing of it is kept.
     """
+    if cancels and pipeline is not None and pipeline.kind == KIND:
+        return
     if pipeline is not None and pipeline.kind is not None and pipeline.status is not PipelineStatus.PLANNED:
         raise IllegalTransition(
             f"the pipeline {pipeline.id} is that of a {pipeline.kind} job: it, its steps and their jobs stay as they are"

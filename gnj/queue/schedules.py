@@ -20,6 +20,7 @@ from gnj.queue.errors import Conflict, Duplicate, IllegalTransition, InvalidInpu
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.inputs import with_type
 from gnj.queue.model import Job, Schedule, Tick, attributes
+from gnj.queue.model_transform import SCHEDULE
 from gnj.queue.naming import OWN
 from gnj.queue.options import RESERVED
 from gnj.queue.states import JOB_ENDED
@@ -37,7 +38,7 @@ MISSED: Final = (NEWEST, ALL, NONE)
 GRACE: Final = timedelta(minutes=1)
 """A tick of which somebody takes notice within that time was not missed."""
 MOST: Final = 100
-"""Schedules of a tenant."""
+"""Schedules of a tenant, besides those of transformation jobs, which have a bound of their own."""
 OWED: Final = 20
 """Ticks that one transaction deals with at most."""
 LARGEST: Final = 64 * 1024
@@ -57,6 +58,17 @@ _LAST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 _LONGEST: Final = 500
 """Characters of an error that are kept."""
 _TIMING: Final = frozenset({"cron", "every_ms", "time_zone", "begins_at", "ends_at"})
+
+
+def _not(op: str, value: str) -> Condition:
+    """Schedules whose jobs have no such type; what is none is no type of gnj's own either."""
+    job, path = attributes(Schedule)["job"], ("type",)
+    return Not(And((Not(Compare(job, path, "null", None)), Compare(job, path, op, value))))
+
+
+PLAIN: Final = _not("like", f"{OWN}%")
+"""Schedules that make plain jobs: what lists of recurring jobs have. Those of gnj's own types are seen where what they make is."""
+_COUNTED: Final = _not("eq", SCHEDULE)
 
 
 class Maker(Protocol):
@@ -98,7 +110,7 @@ def create(
         raise InvalidInput("notNull Violation: recurringJob.job cannot be null")
     now = unit.tx.now()
     timing = _timing(values, now, short=declared)
-    if not declared and unit.tx.count(Schedule, tenant=tenant) >= MOST:
+    if not declared and unit.tx.count(Schedule, _COUNTED, tenant=tenant) >= MOST:
         raise InvalidInput(f"there are {MOST} recurring jobs already, and no more can be made")
     _check_free(unit, tenant, values["name"])
     stored = {**values, "since": now, "next_at": _first(values, timing, now)}
@@ -212,9 +224,7 @@ def due(tx: Rows, until: datetime, limit: int, *, own: bool = True) -> list[Due]
     """
     late: Condition = Compare(attributes(Schedule)["next_at"], (), "lte", until)
     if not own:
-        job, path = attributes(Schedule)["job"], ("type",)
-        named = Not(Compare(job, path, "null", None))  # what is none is no type of gnj's own either
-        late = And((late, Not(And((named, Compare(job, path, "like", f"{OWN}%"))))))
+        late = And((late, PLAIN))
     select = Select(late, order=(("next_at", False),), limit=limit)
     return [Due(*row) for row in tx.columns(Schedule, [f.name for f in dataclass_fields(Due)], select)]
 

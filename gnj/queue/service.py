@@ -29,6 +29,7 @@ from gnj.queue import (
     pipelines,
     schedules,
     summaries,
+    transforms,
     uploads,
     works,
 )
@@ -351,13 +352,15 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
         """Removes for good what was deleted a day ago and, unless `retention` is None, what ended so many seconds ago.
 
         At most `limit` rows of each kind; how many in all. Members of what has not ended stay (data.md, Soft delete). What
-        limits have counted goes as soon as they were taken away. The files of uploads and exports go a little later, by whoever
+        limits have counted goes as soon as they were taken away, what runs of transformation jobs have left that were not published,
+        and what is left of such jobs, as soon as they are over. The files of uploads and exports go a little later, by whoever
         sweeps up after content jobs.
         """
         seconds = None if retention is None else check_seconds(retention, "retention")
 
         def command(unit: Unit) -> int:
             removed = unit.tx.prune(limit, deleted=maintenance.DELETED_FOR, ended=seconds)
+            removed += transforms.trim(unit.tx, seconds, limit)
             if seconds is None:
                 return removed
             told = schedules.trim(unit.tx, seconds, limit)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
+from random import SystemRandom  # that of the module `random` is the host's, who may have seeded it
 from types import TracebackType
 from typing import Final, Self
 
@@ -48,7 +48,7 @@ class Upkeep:
 
     def _run(self) -> None:
         # not all processes that were started together at the same moment
-        while not self._stopped.wait(self._every * random.uniform(0.5, 1.0)):  # noqa: S311 - spreads load
+        while not self._stopped.wait(self._every * SystemRandom().uniform(0.5, 1.0)):
             removed = 0
             try:
                 while (some := self._queue.prune(retention=self._retention)) and not self._stopped.wait(_BREATH):

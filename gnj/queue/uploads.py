@@ -91,6 +91,10 @@ class Uploading(Runner):
         found = self.storage.find(Upload, Select(equal(Upload, upload_id=upload_id), limit=1), tenant=tenant)
         return found[0] if found else None
 
+    def is_upload_open(self, tenant: str, key: str) -> bool:
+        """Whether the file of that key is still being uploaded."""
+        return self.storage.exists(Upload, equal(Upload, tenant=tenant, key=key, state="open"))
+
     def complete_upload(self, tenant: str, upload_id: str) -> Upload:
         """Notes that the file is complete; nothing for one that is already, or was. Raises `NotFound`."""
 

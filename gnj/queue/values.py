@@ -121,8 +121,8 @@ def check_json(value: object, what: str, *, maximum: int = MAX_JSON_BYTES) -> Js
 
     Raises `InvalidInput` or `InvalidText`, naming `what`.
     """
-    if type(value) is dict and maximum >= _SMALL and (small := _small(value)) is not None:
-        return small
+    if type(value) is dict and maximum >= _SMALL and (simple := _small(value) or _flat(value, maximum)) is not None:
+        return simple
     copy = _copy(value, what, MAX_DEPTH)
     if not isinstance(copy, (bool, int, float, type(None))):
         size = len(dump_json(copy).encode())
@@ -237,6 +237,31 @@ def _small(value: dict[Any, Any]) -> dict[str, Json] | None:
             if not math.isfinite(item):
                 return None
         elif item is not None and kind is not bool:
+            return None
+    return copy
+
+
+def _flat(value: dict[Any, Any], maximum: int) -> dict[str, Json] | None:
+    """A copy of a dict of any number of simple values, of which it is sure that it is not too large, in a quarter of the time; None of
+    any other.
+    """
+    copy = value.copy()
+    items = list(copy.values())
+    if set(map(type, copy)) != {str} or not set(map(type, items)) <= _PLAIN:
+        return None
+    text = "".join([*copy, *[item for item in items if type(item) is str]])
+    # no character takes more than six bytes as JSON, and no number with what stands around it more than 32
+    if 6 * len(text) + 32 * len(items) + 2 > maximum or "\0" in text:
+        return None
+    for item in items:
+        if type(item) is int and not -MAX_INT64 - 1 <= item <= MAX_INT64:
+            return None
+        if type(item) is float and item - item:  # what is not finite leaves no zero
+            return None
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
             return None
     return copy
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable
+from random import SystemRandom  # that of the module `random` is the host's, who may have seeded it
 from typing import TypeVar
 
 from gnj.queue.errors import GnjError
@@ -23,7 +23,7 @@ _WAIT = Exponential(0.1, maximum=5.0, jitter=0.5)
 
 def pause(failures: int) -> float:
     """Seconds to wait after the `failures`th failure (1 or more) in a row."""
-    return _WAIT.wait(min(failures, 20), random.random)
+    return _WAIT.wait(min(failures, 20), SystemRandom().random)
 
 
 class Outages:

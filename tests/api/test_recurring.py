@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from gnj.queue.model import Schedule
+
 FIELDS = "id name cron timeZone every missed mayOverlap paused job nextAt runs lastJobId nextRuns"
 CREATE = f"mutation ($given: recurringJobInput!) {{ recurringJobCreate(recurringJob: $given) {{ {FIELDS} }} }}"
 NIGHTLY = {
@@ -71,3 +73,23 @@ def test_refusals(api, change, message):
 def test_what_the_queue_alone_writes_cannot_be_given(api):
     for name in ("nextAt", "lastAt", "lastJobId", "runs", "failures", "error", "since"):
         assert "errors" in api.run(CREATE, given=NIGHTLY | {name: None})
+
+
+@pytest.mark.parametrize("type", ["gnj:transform", "gnj:content.sync"])
+def test_what_makes_runs_and_content_jobs_is_none_of_them(api, type):
+    """It is listed, changed and taken away where those are."""
+    given = {"name": "own", "cron": "0 3 * * *", "job": {"type": type, "input": {}}}
+    own = api.queue.create_schedule(given, internal=True)
+    assert api.run("{ recurringJob { name } recurringJobCount }")["data"] == {
+        "recurringJob": [],
+        "recurringJobCount": 0,
+    }
+    for mutation in (
+        "recurringJobDelete(id: $id) { id }",
+        "recurringJobToggle(id: $id) { id }",
+        "recurringJobRun(id: $id) { id }",
+        'recurringJobUpdate(recurringJob: {id: $id, name: "mine"}) { id }',
+    ):
+        told = api.refuse(f"mutation($id: Int!) {{ {mutation} }}", id=own.id)
+        assert told == ("recurringJob not found.", "NOT_FOUND")
+    assert api.queue.get(Schedule, own.id) == own

@@ -96,6 +96,7 @@ def test_a_database_newer_than_the_code(gnj_here, home, command):
     refused(gnj_here(*command, "--database", "sqlite:///gnj.db"), 1, "9999_later", "newer")
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize("command", [["serve", "--port", "0"], ["worker", "app:handlers"]])
 def test_a_server_that_was_not_migrated(gnj_here, postgresql_database, command):
     refused(gnj_here(*command, "--database", postgresql_database()), 1, "gnj migrate")
@@ -156,6 +157,7 @@ def test_printable(text, shown):
     assert printable(text) == shown
 
 
+@pytest.mark.unmigrated
 def test_the_database_of_a_module_is_migrated(gnj_here, home, postgresql_database):
     url = postgresql_database()
     (home / "shop.py").write_text(f"import gnj\njobs = gnj.GNJ({url!r})\nhandlers = gnj.Handlers()\n")

@@ -189,12 +189,36 @@ def examined(gnj_here, url, *options):
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql", "mysql"])
 def test_a_real_database(gnj_here, request, backend):
     code, found = examined(gnj_here, database(request, backend))
-    assert list(found) == ["database", *CHECKS]
+    assert list(found) == ["database", *CHECKS, "files", "environment"]
     # what depends on the machine that the tests run on
     dependent = {"disk", "durability", "connections", "clock"}
     rest = {name: check["verdict"] for name, check in found.items() if name not in dependent}
     assert set(rest.values()) <= {"ok", "not applicable"}, found
     assert code == any(check["verdict"] == "problem" for check in found.values())
+
+
+def test_where_files_are(gnj_here, request, home):
+    url = database(request, "sqlite")
+    (home / "plain").write_text("hello")
+    (home / "there").mkdir()
+    for files, verdict, found in (
+        ("there", "ok", f"{home / 'there'} can be written"),
+        ("not/yet", "ok", f"{home / 'not' / 'yet'} is made when something is uploaded"),
+        ("plain", "problem", "files: 'plain' is no directory"),
+        ("plain/in", "problem", f"{home / 'plain'} cannot be written: it is no directory"),
+    ):
+        code, checks = examined(gnj_here, url, "--files", files)
+        assert (checks["files"]["verdict"], checks["files"]["found"]) == (verdict, found)
+        assert code == (verdict == "problem")
+    assert not (home / "not").exists()
+
+
+def test_variables_that_mean_nothing(gnj_here, request):
+    url = database(request, "sqlite")
+    slips = {"GNJ_CONTENT_MEMBERZ": "5", "GNJ_LIMIT_BODY": "7", "GNJ_CONTENT_MEMBER": "9", "GNJ_CONTENT_WORKERS": "1"}
+    result = gnj_here("doctor", "--database", url, **slips)
+    line = next(line for line in result.stdout.splitlines() if " environment " in line)
+    assert line.split(maxsplit=2) == ["warning", "environment", "no setting: GNJ_CONTENT_MEMBERZ, GNJ_LIMIT_BODY"]
 
 
 def test_words_for_a_pipe(gnj_here, request):
@@ -252,6 +276,7 @@ def test_a_server_that_does_not_answer(gnj_here):
     assert "s3cret" not in str(found)
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize("backend", ["postgresql", "mysql"])
 def test_a_server_that_was_not_migrated_stays_so(gnj_here, request, backend):
     url = request.getfixturevalue(f"{backend}_database")()

@@ -11,7 +11,7 @@ from gnj import __version__
 from gnj.cli.commands import app
 
 TOP = typer.main.get_command(app).commands  # type: ignore[attr-defined]
-GROUPS = ("jobs", "queues", "recurring", "content", "token")
+GROUPS = ("jobs", "queues", "recurring", "content", "transform", "token")
 COMMANDS = {name: command for name, command in TOP.items() if name not in GROUPS} | {
     f"{group} {name}": command for group in GROUPS for name, command in TOP[group].commands.items()
 }
@@ -49,6 +49,7 @@ def test_the_commands_are_these():
     assert list(TOP["queues"].commands) == ["list", "show", "pause", "resume", "drain", "clean", "limits"]
     assert list(TOP["recurring"].commands) == ["list", "add", "show", "pause", "resume", "run", "remove", "next"]
     assert list(TOP["content"].commands) == ["import", "export", "jobs", "logs", "env"]
+    assert list(TOP["transform"].commands) == ["list", "run", "export"]
     assert list(TOP["token"].commands) == ["create", "list", "revoke"]
 
 
@@ -77,7 +78,7 @@ def test_an_option_can_be_set_in_the_environment(name, option):
     else:
         expected = (
             None
-            if option.name in ("insecure", "content")
+            if option.name in ("insecure", "content", "transform")
             else lease
             if option.name == "lease"
             else ENVIRONMENT[option.name]

@@ -134,6 +134,7 @@ def test_a_database_without_jobs_knows_no_types_to_name(gnj_here, sqlite_databas
     assert result.stdout.split()[0] == "id"
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize(
     "command", [["jobs", "list"], ["jobs", "show", "1"], ["jobs", "cancel", "1"], ["types"], ["hold", "a"], ["release", "a"]]
 )  # fmt: skip

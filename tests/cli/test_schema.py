@@ -23,6 +23,18 @@ def test_the_schema_of_this_gnj(gnj_here, stored):
     assert gnj_here("schema", "--check", stored).returncode == 0
 
 
+@pytest.mark.parametrize("face, has", [("content", "createImportJob"), ("transform", "applyMapping")])
+def test_the_schemas_of_the_other_faces(gnj_here, home, face, has):
+    printed = gnj_here("schema", "--face", face).stdout
+    assert f"  {has}(" in printed
+    (home / "face.graphql").write_text(printed)
+    assert gnj_here("schema", "--face", face, "--check", "face.graphql").returncode == 0
+    assert gnj_here("schema", "--check", "face.graphql").returncode == 1
+    refused = gnj_here("schema", "app:jobs", "--face", face)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.startswith(f"gnj: the schema of --face {face} is the same for every application")
+
+
 def test_another_schema(gnj_here, stored):
     stored.write_text(stored.read_text().replace("type Mutation {", "type Mutation {\n  gone: Int", 1))
     result = gnj_here("schema", "--check", stored)

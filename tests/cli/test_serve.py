@@ -65,7 +65,9 @@ def test_it_serves_and_says_where(start, client, home):
     rest = server.wait_for("REST")
     assert rest == f"REST below {url}/queues, described at {url}/reference"
     content = server.wait_for("Content")
-    assert content == f"Content jobs below {url}/v2, files in gnj-files"
+    assert content == f"Content jobs below {url}/v2, files in {home / 'gnj-files'}"
+    transform = server.wait_for("Transformation")
+    assert transform == f"Transformation jobs at {url}/transform/graphql"
     assert client.get(f"{url}/queues").json()["queues"] == []
     assert client.get(f"{url}/reference").status_code == 200
     assert client.get(f"{url}/healthz").status_code == 200
@@ -75,7 +77,7 @@ def test_it_serves_and_says_where(start, client, home):
     client.close()
     assert server.signal(signal.SIGTERM) < 5
     assert server.process.returncode == 0
-    assert (server.lines, server.errors) == ([line, rest, content], [])
+    assert (server.lines, server.errors) == ([line, rest, content, transform], [])
 
 
 def test_a_refusal_leaves_no_database(gnj_here, home):
@@ -308,6 +310,7 @@ def test_idle_connections_end_after_15_seconds(start):
         assert 13 < time.monotonic() - begin < 17
 
 
+@pytest.mark.unmigrated
 def test_postgresql(gnj_here, start, client, postgresql_database):
     url = postgresql_database()
     done = gnj_here("migrate", "--database", url)

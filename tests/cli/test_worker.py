@@ -122,6 +122,7 @@ def test_a_killed_worker_loses_its_job_to_another(start, jobs):
     assert (done.attempt, done.stalled_count, done.failures) == (2, 1, 0)
 
 
+@pytest.mark.unmigrated
 def test_postgresql(gnj_here, start, postgresql_database):
     url = postgresql_database()
     assert gnj_here("migrate", "--database", url).returncode == 0

@@ -58,6 +58,21 @@ def bytes_of(jobs, asset, tenant="acme"):
         return file.read()
 
 
+def test_what_macos_puts_into_zips_is_no_asset(jobs):
+    junk = ["__MACOSX/s1/._a.txt", "__MACOSX/._s1", ".DS_Store", "s1/.DS_Store", "s1/b/.DS_Store"]
+    kept = [("s1/a.txt", b"one"), ("s1/__MACOSX/b.txt", b"two"), ("s1/x.DS_Store", b"")]
+    row = imported(jobs, zipped([(name, b"junk") for name in junk] + kept + [("__MACOSX/last", b"")]))
+    (done,) = work(jobs, [PROCESS])
+    assert done.output == {"imported": 3, "refused": 0}
+    assert set(stored(jobs)) == {tuple(name.split("/", 1)) for name, _ in kept}
+    left = "is of macOS and no asset: files of that kind are left out"
+    assert log(jobs, row) == [
+        ("INFORMATION", f"__MACOSX/ {left}"),
+        ("INFORMATION", f".DS_Store {left}"),
+        ("INFORMATION", "3 assets were imported, 0 refused"),
+    ]
+
+
 def test_each_file_becomes_an_asset_of_the_site_that_its_folder_names(jobs):
     files = [("s1/", b""), ("s1/a.txt", b"one"), ("s1/img/ż.png", BIG), ("s2/a.txt", b"two"), ("s2/x.tar.gz", b"")]
     row = imported(jobs, zipped(files))

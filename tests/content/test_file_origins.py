@@ -6,6 +6,8 @@ import httpx
 import pytest
 
 from gnj import GNJ
+from gnj.api.origins import Origins
+from gnj.queue.errors import InvalidInput
 from gnj.settings_content import ContentLimits
 from tests.adapters import hosts
 from tests.content.fakes import FakeStore
@@ -128,3 +130,12 @@ def test_the_setting_is_the_one_of_the_other_faces(tmp_path):
         assert told(http.options(url, headers=asking(APP)))["access-control-allow-origin"] == APP
         # the page asks for URLs by its own server, or by a host that lets it
         assert told(http.options("/v2/acme/jobs/graphql", headers=asking(APP, "POST"))) == {}
+
+
+@pytest.mark.parametrize("origin", ["https://*.example", "*", "https://*", "https://app.example:*"])
+def test_patterns_of_origins_are_refused(origin):
+    with pytest.raises(InvalidInput, match=r"^origins: "):
+        Origins([origin])
+    if "://" in origin:
+        with pytest.raises(InvalidInput, match="patterns are not taken"):
+            Origins([origin])

@@ -88,6 +88,11 @@ def test_all_that_is_asked_for_has_to_be_met():
     ]
 
 
+_KEYS = "Id, SiteId, ModelId, Status, Slug, CreatedAt, UpdatedAt, PublishedAt"
+_TEXTS = "Eq, Ne, In, NotIn, StartsWith, Contains, Exists"
+_DATES = "Eq, Ne, Gt, Gte, Lt, Lte"
+
+
 @pytest.mark.parametrize("discriminator", sorted(TYPES))
 def test_any_known_discriminator_may_stand_anywhere(discriminator):
     told = {"_t": discriminator}
@@ -97,15 +102,15 @@ def test_any_known_discriminator_may_stand_anywhere(discriminator):
 @pytest.mark.parametrize(
     "value, told",
     [
-        ({"system": {"Foo": {"Eq": "a"}}}, "filter: unknown key system.Foo"),
-        ({"system": {"siteId": {"Eq": "a"}}}, "filter: unknown key system.siteId"),
-        ({"System": {}}, "filter: unknown key System"),
-        ({"SiteId": {"Eq": "a"}}, "filter: unknown key SiteId"),
-        ({"content": {"title": {"Eq": "a"}}}, "filter: unknown key content"),
-        ({"system": {"Id": {"Like": "a"}}}, "filter: unknown operator system.Id.Like"),
-        ({"system": {"CreatedAt": {"In": []}}}, "filter: unknown operator system.CreatedAt.In"),
-        ({"system": {"Id": {"Gt": "a"}}}, "filter: unknown operator system.Id.Gt"),
-        ({"ModelId": {"in": ["a"]}}, "filter: unknown operator ModelId.in"),
+        ({"system": {"Foo": {"Eq": "a"}}}, f"filter: unknown key system.Foo; there are {_KEYS}"),
+        ({"system": {"siteId": {"Eq": "a"}}}, f"filter: unknown key system.siteId; there are {_KEYS}"),
+        ({"System": {}}, "filter: unknown key System; there are system, ModelId"),
+        ({"SiteId": {"Eq": "a"}}, "filter: unknown key SiteId; there are system, ModelId"),
+        ({"content": {"title": {"Eq": "a"}}}, "filter: unknown key content; there are system, ModelId"),
+        ({"system": {"Id": {"Like": "a"}}}, f"filter: unknown operator system.Id.Like; there are {_TEXTS}"),
+        ({"system": {"CreatedAt": {"In": []}}}, f"filter: unknown operator system.CreatedAt.In; there are {_DATES}"),
+        ({"system": {"Id": {"Gt": "a"}}}, f"filter: unknown operator system.Id.Gt; there are {_TEXTS}"),
+        ({"ModelId": {"in": ["a"]}}, f"filter: unknown operator ModelId.in; there are {_TEXTS}"),
         ({"system": None}, "filter: system must be an object, not None"),
         ({"system": {"Id": None}}, "filter: system.Id must be an object, not None"),
         ({"system": {"Id": "a"}}, "filter: system.Id must be an object, not 'a'"),
@@ -152,7 +157,7 @@ def test_a_discriminator_that_nobody_knows(told):
         (" " * 65_537, "filter must have at most 65,536 characters, not 65,537"),
         ('{"system": {"Id": {"Eq": "a"}}, "system": {}}', "filter: the key 'system' is there twice in one object"),
         ('{"system": {"Id": {"In": ["a"], "In": []}}}', "filter: the key 'In' is there twice in one object"),
-        ('{"\\ud800": 1}', "filter: unknown key ?"),
+        ('{"\\ud800": 1}', "filter: unknown key ?; there are system, ModelId"),
         ("9" * 60_000, "filter: it must be an object, not inf"),
     ],
 )

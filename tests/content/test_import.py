@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from gnj.content import importing, pieces
+from gnj.content import importing
 from gnj.content import task as tasks
 from gnj.content.store import Holder
 from gnj.queue.errors import CancelRequested, Failed, LeaseLost, Snooze
 from gnj.queue.model import Job
 from gnj.queue.model_content import ContentStatus
 from gnj.queue.states import JobStatus
+from gnj.reading import pieces
 from gnj.settings_content import ContentLimits
 from tests.content.tasks import (
     Killed,
@@ -167,7 +168,7 @@ def test_a_broken_file_fails_the_task_and_what_stood_before_the_break_stays(jobs
     assert list(stored(jobs)) == ["a"]
     found = log(jobs, row)
     assert [level for level, _ in found] == ["INFORMATION", "ERROR"]
-    assert found[0][1] == "1 entries were imported, 0 refused"
+    assert found[0][1] == "1 entry was imported, 0 refused"
     assert found[1][1].startswith(told)
     assert now(jobs, row).status is ContentStatus.FAILED
     assert [task.status for task in jobs.queue.content_tasks("acme", [row.id])[row.id]][1:] == ["planned"] * 3
@@ -267,7 +268,7 @@ def test_an_import_that_was_killed_anywhere_comes_to_what_one_whole_run_does(job
 @pytest.mark.parametrize("lines", [True, False])
 def test_its_progress_never_goes_back_and_lines_are_not_read_again(jobs, monkeypatch, lines):
     monkeypatch.setattr(tasks, "EVERY", 0.0)
-    monkeypatch.setattr("gnj.content.pieces.PIECE", 64)
+    monkeypatch.setattr("gnj.reading.pieces.PIECE", 64)
     text = "\n".join(map(json.dumps, VALUES)) if lines else json.dumps(VALUES)
     an_import(jobs, text, key="a.jsonl" if lines else "a.json")
     job = claim(jobs)

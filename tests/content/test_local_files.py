@@ -16,7 +16,7 @@ import pytest
 from gnj.content import local_disk as disk
 from gnj.content.files import AccessRefused, DiskFull, FileGone, TooLarge, UploadOver, part_sizes
 from gnj.content.local_files import LocalFiles
-from gnj.queue.errors import InvalidInput, StorageUnavailable
+from gnj.queue.errors import InvalidInput, NotFound, StorageUnavailable
 from tests.content.file_contract import FileStoreContract
 
 SIZES = [10, 10, 3]
@@ -306,6 +306,14 @@ def test_a_disk_that_is_full_while_a_part_is_put_in_its_place(files, monkeypatch
             sink.finish()
     assert put(files, backend, 1, b"\1" * 10) == etags[0]
     assert files.complete("t", "k", backend, SIZES, etags).size == 23
+
+
+def test_a_file_that_is_not_there_is_told_with_its_directory_in_the_log(tmp_path, monkeypatch, caplog):
+    """Another process may mean another directory by the same relative path."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(NotFound, match=r"^there is no file 'k'$"):
+        LocalFiles(Path("files")).open("acme", "k")
+    assert f"there is no file 'k' of acme in {tmp_path / 'files'}" in caplog.text
 
 
 def test_what_was_left_behind_goes_with_a_later_file(files, tmp_path):

@@ -236,6 +236,23 @@ def test_an_import_of_what_is_not_there_is_refused(made, refused, files):
         an_import(made, file_key="a\0")
 
 
+def test_an_import_of_an_upload_that_is_not_over_says_so(made, refused):
+    told = {
+        "key": "uploads/3/c.json",
+        "name": "c.json",
+        "size": 1,
+        "parts": 1,
+        "backend": "",
+        "seconds": 60,
+        "by": None,
+    }
+    made.content.queue.create_upload("acme", upload_id="u", **told)
+    with refused(
+        InvalidInput, "fileKey: the upload of 'uploads/3/c.json' was not completed: completeMultiPartUpload does"
+    ):
+        an_import(made, file_key="uploads/3/c.json")
+
+
 @pytest.mark.parametrize("type", sorted(set(ContentType) - {ContentType.IMPORT_ENTRIES, ContentType.IMPORT_ASSETS}))
 def test_what_is_no_import_is_refused_as_one(made, refused, type):
     with refused(InvalidInput, f"jobType must be one of IMPORT_ENTRIES, IMPORT_ASSETS, not '{type}'"):

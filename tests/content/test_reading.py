@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gnj.content import reading
-from gnj.content.pieces import PIECE
-from gnj.content.reading import Broken, Problem, Read
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import check_json
+from gnj.reading import values as reading
+from gnj.reading.pieces import PIECE
+from gnj.reading.values import Broken, Problem, Read
 
 LARGEST = 1_000
 
@@ -255,7 +255,7 @@ def test_a_long_value_is_looked_at_before_it_is_parsed(piece, monkeypatch):
             parsed.append(len(text) - at)
             return json.JSONDecoder().raw_decode(text, at)
 
-    monkeypatch.setattr(reading, "_DECODER", Decoder())
+    monkeypatch.setattr(reading, "_decoder", lambda _note: Decoder())
     values = [{"a": ['"]}\\' * 9, {"b": [n]}, "é😀" * 30]} for n in range(4)]
     for ascii in (True, False):
         parsed.clear()

@@ -142,7 +142,7 @@ def test_a_run_now_makes_one_and_does_not_move_the_schedule(recurring, sync, que
     assert [job.type for job in queue.content_tasks("acme", [run.id])[run.id]] == TYPES
     after = queue.get(Schedule, schedule.id)
     assert (after.next_at, after.runs, after.last_at) == (schedule.next_at, 0, None)
-    with pytest.raises(IllegalTransition):
+    with pytest.raises(IllegalTransition, match=rf"^the job {run.id}, its last run, has not ended$"):
         recurring.run("acme", schedule.id, BOB)
     work(queue)
     assert recurring.run("acme", schedule.id, ANN).created_by == ANN

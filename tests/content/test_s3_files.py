@@ -235,12 +235,39 @@ def test_without_credentials_it_may_not_either(files, tenant, monkeypatch):
 
 
 def test_what_cannot_be_reached_is_told_without_names(endpoint):
-    files = S3Files("no-such-bucket", endpoint=endpoint)
-    with pytest.raises(StorageUnavailable, match=r"^the files cannot be reached$"):
-        files.begin("t", "k", 1, 1)
     nowhere = S3Files("files", endpoint="http://127.0.0.1:1")
     with pytest.raises(StorageUnavailable, match=r"^the files cannot be reached$"):
         nowhere.stat("t", "k")
+
+
+def test_a_bucket_that_is_not_there_is_told_from_one_that_does_not_answer(endpoint, shared, caplog):
+    absent = S3Files("no-such-bucket", endpoint=endpoint)
+    for use in (lambda: absent.begin("t", "k", 1, 1), absent.check):
+        caplog.clear()
+        with pytest.raises(AccessRefused) as error:
+            use()
+        assert "no-such-bucket" not in str(error.value)
+        assert "there is no bucket no-such-bucket" in caplog.text
+    shared.check()
+    with pytest.raises(StorageUnavailable) as outage:
+        S3Files("files", endpoint="http://127.0.0.1:1").check()
+    assert not isinstance(outage.value, AccessRefused)
+
+
+def test_without_credentials_nothing_is_sent(endpoint, monkeypatch, caplog):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nowhere")
+    with pytest.raises(AccessRefused):
+        S3Files("files", endpoint=endpoint).check()
+    assert "the bucket files cannot be used: no credentials were found" in caplog.text
+
+
+def test_a_file_that_is_not_there_is_told_with_its_bucket_in_the_log(files, tenant, caplog):
+    with pytest.raises(NotFound, match=r"^there is no file 'k'$"):
+        files.open(tenant, "k")
+    assert f"there is no file 'k' of {tenant} in the bucket files" in caplog.text
 
 
 def test_without_boto3_it_is_told_when_it_is_made(monkeypatch):

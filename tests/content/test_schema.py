@@ -12,9 +12,10 @@ from graphql import print_schema
 
 from gnj.access import Action, Kind, Principal, RequestContext
 from gnj.api.content import job_types
-from gnj.api.content.face import Field, call_of, resolvers
+from gnj.api.content.face import call_of, resolvers
 from gnj.api.content.paging import page
 from gnj.api.content.schema import build_schema, sdl, type_defs
+from gnj.api.fields import Field
 from gnj.content.maker import FIELD, KINDS
 from gnj.content.recurring import RecurringStatus
 from gnj.queue.errors import InvalidInput

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from gnj.fetch.client import Pool
+from gnj.fetch.connection import Pool
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 

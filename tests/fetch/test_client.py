@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from gnj.fetch import client
-from gnj.fetch.client import Failure, Pool
+from gnj.fetch import client, connection, messages
+from gnj.fetch.connection import Connection, Failure, Pool
 from gnj.fetch.policy import Blocked, Policy
 from tests.fetch.conftest import OK
 
@@ -113,14 +113,13 @@ def test_a_connection_that_ends_too_early(raw, pool, answer):
 def test_many_small_chunks_take_as_long_as_their_number():
     """What was read and not taken yet is not copied for each of them: of two megabytes that took minutes."""
     here, there = socket.socketpair()
-    connection = client._Connection(here, ("http", "x", 80))
-    connection._read = b"1\r\nx\r\n" * 300_000 + b"0\r\n\r\nrest"
-    parts: list[bytes] = []
+    talk = Connection(here, ("http", "x", 80))
+    talk._read = b"1\r\nx\r\n" * 300_000 + b"0\r\n\r\nrest"
     begun = time.process_time()
-    client._chunks(connection, parts, 300_000)
+    parts = list(messages._chunks(talk, 300_000))
     assert time.process_time() - begun < 5.0
     assert b"".join(parts) == b"x" * 300_000
-    assert connection.receive() == b"rest"
+    assert talk.receive() == b"rest"
     here.close()
     there.close()
 
@@ -253,11 +252,11 @@ def test_what_comes_while_nothing_is_asked_is_no_answer(raw, pool):
 
 def test_idle_connections_are_closed(raw, monkeypatch):
     server, pool = raw(), Pool()
-    monkeypatch.setattr(client, "IDLE", 0.0)
+    monkeypatch.setattr(connection, "IDLE", 0.0)
     ask(server.url(), pool)
     pool.sweep()
     assert pool.take(("http", "127.0.0.1", server.port)) is None
-    monkeypatch.setattr(client, "IDLE", 60.0)
+    monkeypatch.setattr(connection, "IDLE", 60.0)
     ask(server.url(), pool)
     pool.close()
     assert pool.take(("http", "127.0.0.1", server.port)) is None

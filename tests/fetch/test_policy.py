@@ -10,7 +10,7 @@ import pytest
 
 from gnj.fetch import client
 from gnj.fetch.address import BadUrl, place_of
-from gnj.fetch.client import Failure
+from gnj.fetch.connection import Failure
 from gnj.fetch.policy import Blocked, Policy, is_public
 
 HOSTILE = [
@@ -318,3 +318,34 @@ def test_what_is_no_url(url):
         place_of(url)
     with pytest.raises(Blocked):
         Policy().check_url(url)
+
+
+@pytest.mark.parametrize(
+    "allow, url, may",
+    [
+        ("127.0.0.1", "http://127.0.0.1:{port}/", True),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}/", True),
+        ("127.0.0.1", "http://a.example:{port}/", False),
+        ("127.0.0.1:{port}", "http://a.example:{port}/", False),
+        ("127.0.0.1", "http://localhost:{port}/", False),
+        ("a.example", "http://a.example:{port}/", True),
+        ("a.example:{port}", "http://A.example.:{port}/", True),
+        ("a.example:1", "http://a.example:{port}/", False),
+        ("a.example", "http://127.0.0.1:{port}/", False),
+        ("a.example", "http://b.a.example:{port}/", False),
+        ("[::1]", "http://a.example:{port}/", False),
+    ],
+)
+def test_what_is_allowed_may_be_compared_with_the_url_alone(raw, pool, allow, url, may):
+    server = raw()
+    policy = Policy([allow.format(port=server.port)], lambda _host, _port: ["127.0.0.1"], literal=True)
+    url = url.format(port=server.port)
+    if may:
+        policy.check_url(url)
+        assert ask(url, pool, policy).body == b"ok"
+        return
+    with pytest.raises(Blocked):
+        ask(url, pool, policy)
+    with pytest.raises(Blocked):
+        policy.check_url(url)
+    assert server.hits == 0

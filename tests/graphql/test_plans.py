@@ -16,11 +16,12 @@ from graphql import GraphQLSchema, Undefined, build_schema
 from gnj.api.hooks import Guard, Principal
 from gnj.api.jobs import build_schema as build_jobs_schema
 from gnj.api.jobs import context
-from gnj.graphql.engine import Document, Engine
+from gnj.graphql.engine import Document, Engine, Outcome
 from gnj.graphql.plans import OnContext, Planner, Reads
 from gnj.graphql.records import fields_of
 from gnj.graphql.scalars import scalars
 from gnj.queue.errors import Conflict, Forbidden, InvalidInput, StorageUnavailable, TimedOut
+from gnj.queue.later import Later
 from gnj.queue.model import RECORDS
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select
@@ -329,3 +330,37 @@ def test_what_has_a_plan_is_converted_without_graphql_core(monkeypatch):
     expected = {"id": 3, "label": "x", "tags": ["a", "b"], "content": {"k": 1}, "other": "x", "__typename": "box"}
     assert body == {"data": {"put": expected}}
     assert list(body["data"]["put"]) == list(expected)
+
+
+def bound(answer: Any, *, waits: bool = False) -> Engine:
+    """An engine whose one field takes arguments of all names that resolvers have of their own."""
+    schema = build_schema("type Query { f(source: Int, info: Int, resolve: Int): Int }")
+    fields_of(schema, "Query")["f"].resolve = OnContext(answer, waits)
+    return Engine(schema)
+
+
+def test_arguments_have_whatever_names():
+    def answer(_context: Any, given: dict[str, Any]) -> int:
+        assert given == {"source": 1, "info": 2, "resolve": 3}
+        raise InvalidInput("no")
+
+    engine = bound(answer)
+    told = [engine.execute("{ f(source: 1, info: 2, resolve: 3) }").body["errors"][0]["message"] for _ in range(3)]
+    assert told == ["no"] * 3  # by graphql-core alone, and by a plan that leaves the error to it
+
+
+def test_what_waits_is_planned_the_first_time():
+    """Without a plan, it would have to be waited for in the thread that asks."""
+    waited: list[bool] = []
+
+    def wait() -> int:
+        waited.append(True)
+        return 1
+
+    def later(_context: Any, _given: object) -> Any:
+        return Later(wait, lambda _spawn, told: told(lambda: 2))
+
+    for waits, came in ((True, Later), (False, Outcome)):
+        begun = bound(later, waits=waits).begin("{ f }", later=True)
+        assert isinstance(begun, came)
+    assert waited == [True]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import gnj
-from gnj.fetch.client import Pool
+from gnj.fetch.connection import Pool
 from gnj.fetch.policy import Policy
 from gnj.push.deliver import Deliveries
 from gnj.queue.errors import Failed

@@ -89,6 +89,7 @@ READS = {"get", "select", "count", "types", "list", "next_ticks", "tick_of", "sh
 READS |= {"find_one", "errors_of", "page", "queues", "summary", "settings_of", "figures", "recent", "is_paused"}
 READS |= {"upload", "expired_uploads", "content_job", "content_jobs", "content_tasks"}
 READS |= {"content_logs", "content_task", "content_over", "unfinished_content_jobs", "unwanted_files", "is_file_read"}
+READS |= {"is_upload_open"}
 READS |= {"limits_of", "is_limited", "registrations", "standing", "logs", "claim_token", "by_claim_token"}
 WAYS = {"run", "within", "inside", "joined", "lease_of", "listening", "transaction", "again", "alone", "unheard"}
 WAYS |= {"look_ahead", "keep_up"}

@@ -10,7 +10,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnj.queue import errors
@@ -208,6 +208,44 @@ def test_json_survives_checking_writing_and_reading(value):
     assert same_json(parse_json(dump_json(checked), "it"), checked)
     assert same_json(parse_json(json.dumps(value).encode(), "it"), checked)
     assert checked is not value or not isinstance(value, (dict, list))
+
+
+def outcome(call, value):
+    try:
+        return repr(call(value))
+    except InvalidInput as error:
+        return type(error), str(error)
+
+
+odd = st.sampled_from(
+    [2**63, -(2**63) - 1, float("nan"), float("-inf"), "\0", "\ud800", "\udc00x", "ü", [1], {"a": 2}, b"x", Colour.RED]
+)
+
+
+@settings(max_examples=50)
+@given(
+    st.dictionaries(texts | st.sampled_from(["\0", "\ud800", Colour.RED, 5]), json_values | odd, max_size=4),
+    st.integers(0, 30),
+)
+def test_objects_of_many_simple_values_are_checked_as_all_others(fields, others):
+    value = {f"field {place}": place / 2 for place in range(others)} | fields
+    assert outcome(lambda value: check_json(value, "it"), value) == outcome(
+        lambda value: check_json([value], "it")[0], value
+    )
+
+
+def test_an_object_of_simple_values_at_its_limit():
+    value = {f"k{place:02}": "\x1f" for place in range(100)}
+    size = len(dump_json(value))
+    assert check_json(value, "it", maximum=size) == value
+    refused(
+        InvalidInput,
+        f"it must have at most {size - 1:,} bytes as JSON, not {size:,}",
+        check_json,
+        value,
+        "it",
+        maximum=size - 1,
+    )
 
 
 def test_json_is_copied_into_plain_types():

@@ -195,11 +195,13 @@ def migrate_together(make, children, rounds):
         storage.close()
 
 
+@pytest.mark.unmigrated
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])
 def test_p19_eight_migrate_at_once_and_four_of_them_die(request, children, name):
     migrate_together(request.getfixturevalue(f"{name}_database"), children, 1)
 
 
+@pytest.mark.unmigrated
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", ["sqlite", "postgresql"])

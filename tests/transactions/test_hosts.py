@@ -119,6 +119,7 @@ def test_another_search_path(host):
     engine.dispose()
 
 
+@pytest.mark.unmigrated
 @pytest.mark.backend("postgresql")
 def test_tables_that_are_not_there(postgresql_database):
     url = make_url(postgresql_database()).set(drivername="postgresql+psycopg")

@@ -246,7 +246,7 @@ def test_an_outage_ends_when_all_that_failed_works_again(caplog):
 
 def test_pauses_grow_to_five_seconds_and_differ(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(random, "random", lambda: 0.0)
+    monkeypatch.setattr(random.SystemRandom, "random", lambda _: 0.0)
     assert [pause(n) for n in (1, 2, 3, 7, 1000)] == [0.1, 0.2, 0.4, 5.0, 5.0]
-    monkeypatch.setattr(random, "random", lambda: 1.0)
+    monkeypatch.setattr(random.SystemRandom, "random", lambda _: 1.0)
     assert [pause(n) for n in (1, 7)] == [0.05, 2.5]

@@ -9,16 +9,15 @@ from typing import Any, Final
 
 from graphql import GraphQLResolveInfo
 
-from gnj.access import Action, Kind, Principal, RequestContext
+from gnj.access import Action, Principal, RequestContext
+from gnj.api import fields
+from gnj.api.fields import Field
 from gnj.api.hooks import Guard
-from gnj.api.jobs.roots import snake_case
 from gnj.content.application import Content, is_organization
 from gnj.content.maker import ContentJobs, User
 from gnj.graphql.limits import Limits
-from gnj.graphql.plans import OnContext
 from gnj.queue.errors import NotFound
 from gnj.queue.service import Queue
-from gnj.queue.values import check_text
 
 _LOCAL: Final = ("local", "anonymous")
 """The ids of principals that nobody gave a name."""
@@ -116,55 +115,9 @@ def _user(principal: Principal) -> User:
     return User(principal.id, name, principal.email)
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A root field: what kind of action it is, and what resolves it.
-
-    Args:
-        kind: The guard is asked about it before anything else is done.
-        resolve: Takes the call and the arguments, by their names in snake_case; those that were not given are left out, those
-            that were given as null are None. What is inside an input object keeps its names.
-        subject: The argument that names what is acted upon, which the guard is told: `id`, or `input.id` for one inside an
-            input object.
-    """
-
-    kind: Kind
-    resolve: Callable[..., Any]
-    subject: str | None = None
-
-
-def resolvers(fields: Mapping[str, Field]) -> Mapping[str, Callable[..., Any]]:
-    """What GraphQL calls for each root field."""
-    return {name: _resolver(Action(name, field.kind), field) for name, field in fields.items()}
-
-
-def _resolver(action: Action, field: Field) -> Callable[..., Any]:
-    steps = [] if field.subject is None else field.subject.split(".")
-    resolve = field.resolve
-
-    def answer(context: Any, arguments: Mapping[str, Any]) -> Any:
-        call = _checked(context)
-        target: Any = arguments if steps else None
-        for step in steps:
-            target = target.get(step)
-        call.face.guard.authorize(call.principal, action, target, call.request)
-        for name, value in arguments.items():
-            _check_characters(value, name)
-        return resolve(call, **{snake_case(name): value for name, value in arguments.items()})
-
-    return OnContext(answer)
-
-
-def _check_characters(value: Any, what: str) -> None:
-    """Refuses, wherever in an argument, the characters that databases do not take: even to look for them is an error there."""
-    if isinstance(value, str):
-        check_text(value, what, maximum=len(value))
-    elif isinstance(value, dict):
-        for name, inner in value.items():
-            _check_characters(inner, f"{what}.{name}")
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            _check_characters(inner, f"{what}[{place}]")
+def resolvers(given: Mapping[str, Field]) -> Mapping[str, Callable[..., Any]]:
+    """See `gnj.api.fields.resolvers`."""
+    return fields.resolvers(given, _checked)
 
 
 def row_id(text: str) -> int:

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from gnj.access import Kind
-from gnj.api.content.face import Call, Field, call, row_id
+from gnj.api.content.face import Call, call, row_id
 from gnj.api.content.job_types import Info, Synced, came
 from gnj.api.content.paging import Collection, page
+from gnj.api.fields import Field
 from gnj.api.streams import SubscriptionField
 from gnj.queue.errors import InvalidInput
 from gnj.queue.feed import Change

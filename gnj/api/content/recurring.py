@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gnj.access import Kind
-from gnj.api.content.face import Call, Field, call, row_id
+from gnj.api.content.face import Call, call, row_id
 from gnj.api.content.job_types import Info, name_of, person
 from gnj.api.content.jobs import Input, defined, who
 from gnj.api.content.paging import Collection, collection, page
+from gnj.api.fields import Field
 from gnj.content.model import Environment
 from gnj.content.recurring import RecurringStatus, RecurringSync
 from gnj.graphql.plans import Reads

@@ -8,16 +8,17 @@ from typing import Any, Final, TypeVar
 from graphql import GraphQLResolveInfo
 
 from gnj.access import Kind
-from gnj.api.content.face import Call, Field
+from gnj.api.content.face import Call
 from gnj.api.content.paging import Collection, collection, page
+from gnj.api.fields import Field
 from gnj.content import entries as written
 from gnj.content.filters import Condition, EntryFilter, parse
 from gnj.content.model import Entry, Environment, Model, Page, Site
 from gnj.content.store import ContentStore
 from gnj.graphql.plans import Reads
 from gnj.graphql.records import Resolvers
-from gnj.queue.errors import InvalidInput
-from gnj.queue.values import Json, dump_json
+from gnj.queue.errors import InvalidInput, NotFound
+from gnj.queue.values import Json, dump_json, shown
 
 T = TypeVar("T")
 
@@ -34,16 +35,14 @@ def environments(found: Call) -> Sequence[Environment]:
 def sites(found: Call, environment_id: str | None = None) -> Sequence[Site]:
     """The sites of an environment."""
     store = _store(found)
-    environment = store.environment(found.tenant, environment_id)
-    got = () if environment is None else store.sites(found.tenant, environment.id)
+    got = store.sites(found.tenant, _environment(store, found.tenant, environment_id))
     return _affordable(found, got, lambda site: [site.id, site.alias, site.name, site.logo])
 
 
 def models(found: Call, environment_id: str | None = None) -> Sequence[Model]:
     """The models of an environment."""
     store = _store(found)
-    environment = store.environment(found.tenant, environment_id)
-    got = () if environment is None else store.models(found.tenant, environment.id)
+    got = store.models(found.tenant, _environment(store, found.tenant, environment_id))
     return _affordable(
         found, got, lambda model: [model.id, model.alias, model.name, [dict(each) for each in model.fields]]
     )
@@ -109,12 +108,21 @@ def _store(found: Call) -> ContentStore:
 
 
 def _where(store: ContentStore, tenant: str, environment_id: str | None, site_id: str | None) -> str | None:
-    """The environment that is meant: the one that is named, else that of the site, which has one only, else the default one."""
+    """The environment that is meant: the one that is named, else that of the site, which has one only, else the default one; None:
+    there is no such site, and so nothing of it. Raises `NotFound`.
+    """
     if environment_id is None and site_id is not None:
         site = store.site(tenant, site_id)
         return None if site is None else site.environment_id
-    environment = store.environment(tenant, environment_id)
-    return None if environment is None else environment.id
+    return _environment(store, tenant, environment_id)
+
+
+def _environment(store: ContentStore, tenant: str, named: str | None) -> str:
+    """The id of the environment with that id or alias; None: of the default one. Raises `NotFound`."""
+    environment = store.environment(tenant, named)
+    if environment is None:
+        raise NotFound(f"environmentId: there is no environment {shown(named)}")
+    return environment.id
 
 
 QUERIES: Final[Mapping[str, Field]] = {

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from gnj.access import Kind, RequestContext
-from gnj.api.content.face import Call, Face, Field
+from gnj.api.content.face import Call, Face
+from gnj.api.fields import Field
 from gnj.content import signing
 from gnj.content.files import MAX_PARTS, Part, part_sizes, upload_key
 from gnj.graphql.records import Resolvers

@@ -298,3 +298,18 @@ def _index(tables: Mapping[str, Table], *, keyed: bool, only: str | None) -> Non
     index("upload", "upload_id", "tenant upload_id")
     index("upload", "key", "tenant key")
     index("upload", "expires", "expires_at", "state = 'open'")
+    for name in ("source", "mapping", "format", "job"):
+        index(f"transform_{name}", "tenant", "tenant id")
+    for name in ("source", "mapping", "format", "schedule"):
+        index("transform_job", name, f"{name}_id")
+    index("transform_job", "removed", "removed_at", "removed_at IS NOT NULL")
+    index("transform_run", "job", "transform_job_id id")
+    index("transform_run", "pipeline", "pipeline_id")
+    index("transform_run", "unclean", "unclean_at", "unclean_at IS NOT NULL")
+    index("transform_run", "retired", "retired_at", "retired_at IS NOT NULL")
+    # That of keys is not partial: that a condition of many keys implies one, no planner sees for sure. And no two begin with the same
+    # column: one without statistics takes the wrong one of them (docs/decisions/0035-runs.md).
+    index("transform_record", "key", "key status")
+    index("transform_record", "born", "transform_job_id born id")
+    index("transform_record", "died", "died id", "died IS NOT NULL")
+    index("transform_rejected", "run", "run_id id")

@@ -425,10 +425,13 @@ def test_entries_are_found_by_site_model_and_filter(ask, put, tenant):
     assert ids(f='{"system": {"Slug": {"StartsWith": "x_"}}}') == ["ccc"]
     assert ids(o=1, l=2) == ["ccc", "bb"]
     assert ids(e="stage") == ids(e=stage) == ids(s="s9") == ids(e="stage", s="s9") == ["a"]
-    assert ids(e="main", s="s9") == ids(e="nowhere") == ids(s="nowhere") == ids(e="") == []
-    assert (
-        ask(ENTRIES, {"f": '{"system": {"Foo": {}}}'}).body["errors"][0]["message"] == "filter: unknown key system.Foo"
-    )
+    assert ids(e="main", s="s9") == ids(s="nowhere") == []
+    for named in ("nowhere", ""):
+        (error,) = ask(ENTRIES, {"e": named}).body["errors"]
+        assert error["message"] == f"environmentId: there is no environment {named!r}"
+        assert error["extensions"]["code"] == "NOT_FOUND"
+    (error,) = ask(ENTRIES, {"f": '{"system": {"Foo": {}}}'}).body["errors"]
+    assert error["message"].startswith("filter: unknown key system.Foo; there are Id, SiteId, ")
 
 
 def test_an_entry_as_it_is_shown(ask, put, tenant):
@@ -474,7 +477,10 @@ def test_sites_and_models_as_they_are_shown(ask, put, tenant):
     }
     some = "query($e: String) { sites(environmentId: $e) { id } models(environmentId: $e) { id } }"
     assert len(ask(some, {"e": "main"}).data["sites"]) == 1
-    assert ask(some, {"e": "nowhere"}).data == {"sites": [], "models": []}
+    for field in ("sites", "models", "assets"):
+        asked = f"query($e: String) {{ {field}(environmentId: $e) {{ __typename }} }}"
+        (error,) = ask(asked, {"e": "nowhere"}).body["errors"]
+        assert (error["path"], error["extensions"]["code"]) == ([field], "NOT_FOUND")
 
 
 def test_assets_as_they_are_shown(ask, put, store, tenant):

@@ -1,4 +1,4 @@
-"""A file as text, piece by piece, of which the values of `reading` are made."""
+"""A file as text, piece by piece, of which the values of `gnj.reading.values` are made."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ class Text:
 
     def pass_blanks(self) -> str:
         """Goes to the next character that is no blank, and gives it; "" at the end of the file."""
+        if self.at < len(self.piece) and (mark := self.piece[self.at]) not in " \t\r\n":
+            return mark
         while True:
             match = _BLANKS.match(self.piece, self.at)
             end = self.at if match is None else match.end()
