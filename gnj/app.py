@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from gnj.api.hooks import Authenticate, Authorize
     from gnj.content import ContentStore, FileStore
+    from gnj.worker.beside import Register
     from gnj.worker.worker import Worker
 
 _HOOK_BACKOFF = Exponential(1.0, maximum=300, jitter=0.2)
@@ -195,19 +196,20 @@ class GNJ(Serving, Joining, Recurring):
         transformation jobs, and calls their webhooks. Raises `ValueError` where there is no content store, or gnj[transform] is not
         installed.
         """
-        if transform:
-            from gnj.background_transform import transform_worker
-
-            besides = None
-            if content:
-                from gnj.content.handlers import register
-
-                besides = partial(register, content=self.content)
-            return transform_worker(self.queue, self.handlers, self.transform, types, besides=besides, **options)
+        own: list[Register] = []
         if content:
-            from gnj.background_content import content_worker
+            from gnj.content.handlers import register
 
-            return content_worker(self.queue, self.handlers, self.content, types, **options)
+            own.append(partial(register, content=self.content))
+        if transform:
+            transforms = self.transform  # first: it says which library is missing
+            from gnj.transform import running
+
+            own.append(partial(running.register, transform=transforms))
+        if own:
+            from gnj.worker.beside import worker_beside
+
+            return worker_beside(self.queue, self.handlers, types, own, **options)
         from gnj.worker.worker import Worker
 
         return Worker(self.queue, self.handlers, types, **options)

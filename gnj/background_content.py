@@ -18,17 +18,12 @@ from gnj.content.assets import PREFIX
 from gnj.content.store import DropEnvironment, Holder, Operation, Reindex, Stale
 from gnj.queue import works
 from gnj.queue.errors import GnjError
-from gnj.queue.model import Job
 from gnj.queue.model_content import CONTENT_UNFINISHED, ContentJob, ContentType, TaskType, Upload
 from gnj.queue.service import Queue
 from gnj.queue.values import Json
 from gnj.queue.where import equal
-from gnj.worker.context import Context
-from gnj.worker.handlers import Handler, Handlers
-from gnj.worker.loop import Loop
-from gnj.worker.on_demand import OnDemand
+from gnj.worker.on_demand import Counted, OnDemand, is_ready
 from gnj.worker.turns import TurnSource
-from gnj.worker.worker import GRACE, Worker
 
 logger = logging.getLogger("gnj.background")
 
@@ -37,8 +32,6 @@ TYPES: Final = tuple(task.job_type for task in TaskType)
 """The types of content tasks."""
 LINGER: Final = 60.0
 """Seconds for which tasks are looked for by claims after there was one: another may follow it."""
-_PROMOTED: Final = 100
-"""Jobs whose time has come that are made ready with one look."""
 _FAREWELL: Final = 5.0
 """Seconds that the steps under way are given to end, when the server stops: each takes about one at most."""
 EVERY: Final = 60.0
@@ -70,7 +63,7 @@ class ContentWorker(OnDemand):
     def __init__(self, queue: Queue, content: Content, *, concurrency: int) -> None:
         self._queue = queue
         self._closing = threading.Event()
-        self._counted = _Counted()
+        self._counted = Counted()
         content_handlers.register(self._counted, content, stopping=self._closing.is_set)
         source = TurnSource(queue, f"content:{secrets.token_hex(6)}", "content")
         super().__init__(source, self._counted, concurrency)
@@ -82,91 +75,12 @@ class ContentWorker(OnDemand):
 
     def tick(self) -> None:
         """Starts the worker when there is something for it, and stops it a while after there was."""
-        self._tend(LINGER, wanted=bool(self.running) or self._waits())
+        self._tend(LINGER, wanted=bool(self.running) or is_ready(self._queue, TYPES))
 
     def close(self) -> None:
         """Lets each task end its step, and leaves the rest to the next claim."""
         self._closing.set()
         self._stop(_FAREWELL)
-
-    def _waits(self) -> bool:
-        """Whether a task is ready. What was lost is taken back first, and what is due made ready."""
-        if self._queue.storage.promote(_PROMOTED):
-            self._queue.wake.set()
-        self._queue.reap()
-        with self._queue.storage.begin(write=False) as tx:
-            return any(tx.lane(type, None, 1) for type in TYPES)
-
-
-def content_worker(
-    queue: Queue, handlers: Handlers, content: Content, types: Sequence[str] | None, **options: Any
-) -> Worker:
-    """A worker of the host's handlers that does content tasks as well; `types` and options as those of `Worker`, where `types` None
-    means all of both.
-    """
-    ending = threading.Event()
-    both = _Both(handlers)
-    content_handlers.register(both, content, stopping=ending.is_set)
-    return _Ending(ending, queue, both, None if types is None else [*types, *TYPES], **options)
-
-
-class _Both(Handlers):
-    """The handlers of content tasks, and what a host has registered, now or later."""
-
-    def __init__(self, host: Handlers) -> None:
-        super().__init__()
-        self._host = host
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """See `Handlers.types`."""
-        return (*self._host.types, *super().types)
-
-    def get(self, type: str) -> Handler | None:
-        """See `Handlers.get`."""
-        return super().get(type) or self._host.get(type)
-
-
-class _Ending(Worker):
-    """A worker whose content tasks learn that it is to end, so that they stop after a step, and not after their last one."""
-
-    def __init__(self, ending: threading.Event, *of: Any, **options: Any) -> None:
-        super().__init__(*of, **options)
-        self._ending = ending
-
-    def stop(self, grace: float = GRACE) -> None:
-        """See `Worker.stop`."""
-        self._ending.set()
-        super().stop(grace)
-
-    def _take_up(self, ended: Callable[[], None]) -> Loop:
-        self._ending.clear()
-        return super()._take_up(ended)
-
-
-class _Counted(Handlers):
-    """Handlers of which it is known how many run."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.running = 0
-        self._counting = threading.Lock()
-
-    def register(self, type: str, fn: Callable[..., Any], **policy: Any) -> None:
-        """See `Handlers.register`. `fn` takes `(job, ctx)`."""
-
-        def counted(job: Job, ctx: Context) -> Any:
-            self._count(1)
-            try:
-                return fn(job, ctx)
-            finally:
-                self._count(-1)
-
-        super().register(type, counted, **policy)
-
-    def _count(self, number: int) -> None:
-        with self._counting:
-            self.running += number
 
 
 class ContentSweep:

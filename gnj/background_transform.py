@@ -6,9 +6,9 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from random import SystemRandom  # that of the module `random` is the host's, who may have seeded it
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from gnj.queue import transforms
 from gnj.queue.model import Job
@@ -17,11 +17,8 @@ from gnj.queue.service import Queue
 from gnj.transform import running, webhooks
 from gnj.transform.application import Transform
 from gnj.worker.context import Context
-from gnj.worker.handlers import Handler, Handlers
-from gnj.worker.loop import Loop
-from gnj.worker.on_demand import OnDemand
+from gnj.worker.on_demand import Counted, OnDemand, is_ready
 from gnj.worker.source import QueueSource
-from gnj.worker.worker import GRACE, Worker
 
 LINGER: Final = 60.0
 """Seconds for which runs are looked for by claims after there was one."""
@@ -31,8 +28,6 @@ SHARE: Final = 2.0
 """Seconds of one look of the sweep, after which nothing more is begun: others wait for the same thread."""
 CALLS: Final = 4
 """Webhooks that one server calls at once."""
-_PROMOTED: Final = 100
-"""Jobs whose time has come that are made ready with one look."""
 _FAREWELL: Final = 5.0
 """Seconds that a batch under way is given to end, when the server stops."""
 
@@ -50,35 +45,19 @@ class _WorkerOf(OnDemand):
     def __init__(self, queue: Queue, type: str, handle: Callable[[Job, Context], Any], *, concurrency: int) -> None:
         self._queue = queue
         self._type = type
-        self._handle = handle
-        self._counting = threading.Lock()
-        self._running = 0
-        handlers = Handlers()
-        handlers.register(type, self._counted)
-        super().__init__(QueueSource(queue, f"transform:{secrets.token_hex(6)}", "transform"), handlers, concurrency)
+        self._counted = Counted()
+        self._counted.register(type, handle)
+        source = QueueSource(queue, f"transform:{secrets.token_hex(6)}", "transform")
+        super().__init__(source, self._counted, concurrency)
 
     def tick(self) -> None:
         """Starts the worker when there is something for it, and stops it a while after there was."""
-        self._tend(LINGER, wanted=bool(self._running) or self._waits())
+        self._tend(LINGER, wanted=bool(self._counted.running) or self._waits())
 
     def _waits(self) -> bool:
-        """Whether a job is ready. What was lost is taken back first, what is due made ready, and the ticks that have come are made."""
-        if self._queue.storage.promote(_PROMOTED):
-            self._queue.wake.set()
-        self._queue.reap()
+        """Whether a job is ready. The ticks that have come are made before."""
         self._queue.tick()
-        return bool(self._queue.storage.lane(self._type, None, 1))
-
-    def _counted(self, job: Job, ctx: Context) -> Any:
-        self._count(1)
-        try:
-            return self._handle(job, ctx)
-        finally:
-            self._count(-1)
-
-    def _count(self, number: int) -> None:
-        with self._counting:
-            self._running += number
+        return is_ready(self._queue, (self._type,))
 
 
 class TransformWorker(_WorkerOf):
@@ -143,75 +122,3 @@ class TransformSweep:
 
     def close(self) -> None:
         """Nothing was started."""
-
-
-class TransformHandlers(Handlers):
-    """The handlers that a worker has, and those of runs and webhooks.
-
-    Args:
-        host: The former, registered now or later.
-        transform: What runs work with.
-        stopping: Whether the worker is to end soon.
-    """
-
-    def __init__(self, host: Handlers, transform: Transform, *, stopping: Callable[[], bool]) -> None:
-        super().__init__()
-        self._host = host
-        running.register(self, transform, stopping=stopping)
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """The types besides those of the host."""
-        return super().types
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """See `Handlers.types`."""
-        return (*self._host.types, *self.own)
-
-    def get(self, type: str) -> Handler | None:
-        """See `Handlers.get`."""
-        return super().get(type) or self._host.get(type)
-
-
-class Register(Protocol):
-    """Registers what else a worker does besides the handlers of its host, as `gnj.content.handlers.register` does."""
-
-    def __call__(self, handlers: Handlers, *, stopping: Callable[[], bool]) -> None:
-        """Registers it; `stopping` tells whether the worker is to end soon."""
-
-
-def transform_worker(
-    queue: Queue,
-    handlers: Handlers,
-    transform: Transform,
-    types: Sequence[str] | None,
-    *,
-    besides: Register | None = None,
-    **options: Any,
-) -> Worker:
-    """A worker of the host's handlers that does runs as well; `types` and options as those of `Worker`, where `types` None means all
-    of both.
-    """
-    ending = threading.Event()
-    both = TransformHandlers(handlers, transform, stopping=ending.is_set)
-    if besides is not None:
-        besides(both, stopping=ending.is_set)
-    return _Ending(ending, queue, both, None if types is None else [*types, *both.own], **options)
-
-
-class _Ending(Worker):
-    """A worker whose runs learn that it is to end, so that they stop after a record, and not after their last one."""
-
-    def __init__(self, ending: threading.Event, *of: Any, **options: Any) -> None:
-        super().__init__(*of, **options)
-        self._ending = ending
-
-    def stop(self, grace: float = GRACE) -> None:
-        """See `Worker.stop`."""
-        self._ending.set()
-        super().stop(grace)
-
-    def _take_up(self, ended: Callable[[], None]) -> Loop:
-        self._ending.clear()
-        return super()._take_up(ended)

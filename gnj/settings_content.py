@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from gnj.queue.errors import InvalidInput
+from gnj.queue.bounds import check_bounds
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -57,11 +56,4 @@ class ContentLimits:
     """Entries that are written with one transaction."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, whole = getattr(self, field.name), field.type == "int"
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not fits or not math.isfinite(value) or value <= 0:
-                raise InvalidInput(
-                    f"content_limits: {field.name} must be a {'whole ' if whole else ''}number greater than 0, "
-                    f"not {str(value)[:60]!r}"
-                )
+        check_bounds(self, "content_limits")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 
+from gnj.queue.bounds import check_bounds, is_number
 from gnj.queue.errors import InvalidInput
 
 _MIB = 1024 * 1024
@@ -39,9 +39,8 @@ class SourceLimits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value, whole = getattr(self, field.name), field.type == "int"
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
             least = 0 if field.name == "redirects" else 1 if whole else 0.001
-            if not fits or not math.isfinite(value) or value < least:
+            if not is_number(value, whole=whole) or value < least:
                 raise InvalidInput(
                     f"source_limits: {field.name} must be a {'whole ' if whole else ''}number of at least {least}, "
                     f"not {str(value)[:60]!r}"
@@ -75,11 +74,4 @@ class TransformLimits:
     """Characters of the JSON of a rejected record that are kept."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, whole = getattr(self, field.name), field.type == "int"
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not fits or not math.isfinite(value) or value <= 0:
-                raise InvalidInput(
-                    f"transform_limits: {field.name} must be a {'whole ' if whole else ''}number greater than 0, "
-                    f"not {str(value)[:60]!r}"
-                )
+        check_bounds(self, "transform_limits")

@@ -127,7 +127,7 @@ ROOMS = {
     # What is carried to a GNJ, and what a GNJ answers.
     "gnj.testing.adapters": room("gnj gnj.access gnj.api gnj.graphql.limits gnj.queue gnj.testing", uses="pytest"),
     "gnj.graphql": room(
-        "gnj.queue.deadline gnj.queue.errors gnj.queue.later gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
+        "gnj.queue.bounds gnj.queue.deadline gnj.queue.errors gnj.queue.later gnj.queue.model gnj.queue.values gnj.queue.where gnj.queue.lists gnj.queue.ordering gnj.queue.storage",
         uses="ariadne graphql",
     ),
     "gnj.api": room(

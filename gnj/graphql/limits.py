@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
-from gnj.queue.errors import InvalidInput
+from gnj.queue.bounds import check_bounds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,13 +127,7 @@ class Limits:
     """Subscriptions whose events a function makes, which has a thread for each, in one process."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value, whole = getattr(self, field.name), field.type == "int"
-            fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-            if not fits or not math.isfinite(value) or value <= 0:
-                raise InvalidInput(
-                    f"limits: {field.name} must be a {'whole ' if whole else ''}number greater than 0, not {str(value)[:60]!r}"
-                )
+        check_bounds(self, "limits")
 
 
 DEFAULTS = Limits()

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
+from gnj.queue.model import Job
+from gnj.queue.service import Queue
+from gnj.worker.context import Context
 from gnj.worker.handlers import Handlers
 from gnj.worker.source import QueueSource
 from gnj.worker.worker import Worker
+
+_PROMOTED: Final = 100
+"""Jobs whose time has come that are made ready with one look."""
 
 
 class OnDemand:
@@ -43,3 +52,37 @@ class OnDemand:
         worker, self._worker = self._worker, None
         if worker is not None:
             worker.stop(grace)
+
+
+class Counted(Handlers):
+    """Handlers of which it is known how many run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = 0
+        self._counting = threading.Lock()
+
+    def register(self, type: str, fn: Callable[..., Any], **policy: Any) -> None:
+        """See `Handlers.register`. `fn` takes `(job, ctx)`."""
+
+        def counted(job: Job, ctx: Context) -> Any:
+            self._count(1)
+            try:
+                return fn(job, ctx)
+            finally:
+                self._count(-1)
+
+        super().register(type, counted, **policy)
+
+    def _count(self, number: int) -> None:
+        with self._counting:
+            self.running += number
+
+
+def is_ready(queue: Queue, types: Sequence[str]) -> bool:
+    """Whether a job of these types is ready. What was lost is taken back first, and what is due made ready."""
+    if queue.storage.promote(_PROMOTED):
+        queue.wake.set()
+    queue.reap()
+    with queue.storage.begin(write=False) as tx:
+        return any(tx.lane(type, None, 1) for type in types)

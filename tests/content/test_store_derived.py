@@ -139,7 +139,6 @@ def test_a_text_is_cut_where_an_index_has_its_end(store, org, main):
         assert words[: derived.LONGEST_TEXT] in list(bodies)
 
 
-@pytest.mark.slow_on("postgresql")
 @pytest.mark.parametrize("seed", range(3))
 def test_it_follows_whatever_is_changed(store, org, main, small, seed):
     chance = random.Random(seed)
