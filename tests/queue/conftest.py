@@ -44,28 +44,21 @@ def on_every_storage() -> None:
 
 @pytest.fixture(scope="session")
 def sqlite_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStorage]:
-    storage = SqlStorage(databases.sqlite_database(tmp_path_factory.mktemp("queue")))
-    storage.migrate()
-    yield storage
-    storage.close()
+    url = databases.sqlite_database(tmp_path_factory.mktemp("queue"), migrated=True)
+    with databases.migrated_storage(url) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")
 def postgresql_storage(postgresql_server: databases.PostgresqlServer) -> Iterator[SqlStorage]:
-    with postgresql_server.database(migrated=True) as url:
-        storage = SqlStorage(url)
-        storage.migrate()
+    with postgresql_server.database(migrated=True) as url, databases.migrated_storage(url) as storage:
         yield storage
-        storage.close()
 
 
 @pytest.fixture(scope="session")
 def mysql_storage(mysql_server: databases.MysqlServer) -> Iterator[SqlStorage]:
-    with mysql_server.database(migrated=True) as url:
-        storage = SqlStorage(url)
-        storage.migrate()
+    with mysql_server.database(migrated=True) as url, databases.migrated_storage(url) as storage:
         yield storage
-        storage.close()
 
 
 @pytest.fixture

@@ -6,20 +6,15 @@ import pytest
 
 from gnj.transform.errors import RecordRejected
 from gnj.transform.formats import compile_format
+from tests.transform import converting
+from tests.transform.converting import NOTHING
 
 
 def converted(attribute, given, **options):
     format = compile_format({"X": {"type": "string", "attributes": [attribute]}}, **options)
-    try:
-        return format.convert({"X": given})["X"]
-    except RecordRejected as rejected:
-        (reason,) = rejected.reasons
-        assert reason.startswith("X must ")
-        assert len(reason) < 200
-        return None
+    return converting.converted(format, given)
 
 
-NOTHING: tuple[Any, ...] = (None, "", [])
 CONVERTED: dict[str, list[tuple[Any, str]]] = {
     "capitalized": [
         ("hello wORLD", "Hello WORLD"),

@@ -6,6 +6,8 @@ import pytest
 
 from gnj.transform.errors import RecordRejected
 from gnj.transform.formats import compile_format
+from tests.transform import converting
+from tests.transform.converting import NOTHING
 
 FORMATS = {
     each: compile_format({"X": {"type": "string", "attributes": [each]}}) for each in ("date", "time", "datetime")
@@ -13,16 +15,9 @@ FORMATS = {
 
 
 def converted(attribute, given):
-    try:
-        return FORMATS[attribute].convert({"X": given})["X"]
-    except RecordRejected as rejected:
-        (reason,) = rejected.reasons
-        assert reason.startswith("X must ")
-        assert len(reason) < 200
-        return None
+    return converting.converted(FORMATS[attribute], given)
 
 
-NOTHING: tuple[Any, ...] = (None, "", [])
 CONVERTED: dict[str, list[tuple[Any, str]]] = {
     "date": [
         ("2024-01-15", "2024-01-15"),

@@ -117,26 +117,21 @@ def on_every_storage() -> None:
 
 @pytest.fixture(scope="session")
 def sqlite_transform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlStorage]:
-    yield from _migrated(databases.sqlite_database(tmp_path_factory.mktemp("transform")))
+    url = databases.sqlite_database(tmp_path_factory.mktemp("transform"), migrated=True)
+    with databases.migrated_storage(url) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")
 def postgresql_transform(postgresql_server: databases.PostgresqlServer) -> Iterator[SqlStorage]:
-    with postgresql_server.database() as url:
-        yield from _migrated(url)
+    with postgresql_server.database(migrated=True) as url, databases.migrated_storage(url) as storage:
+        yield storage
 
 
 @pytest.fixture(scope="session")
 def mysql_transform(mysql_server: databases.MysqlServer) -> Iterator[SqlStorage]:
-    with mysql_server.database() as url:
-        yield from _migrated(url)
-
-
-def _migrated(url: str) -> Iterator[SqlStorage]:
-    storage = SqlStorage(url)
-    storage.migrate()
-    yield storage
-    storage.close()
+    with mysql_server.database(migrated=True) as url, databases.migrated_storage(url) as storage:
+        yield storage
 
 
 @pytest.fixture
