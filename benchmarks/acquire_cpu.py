@@ -39,6 +39,9 @@ JOBS = [Job(id=i, type="thumbnail", input={"path": "a.png"}, created_at=NOW, upd
 class StubRows:
     """Hands out the same rows, whatever is asked."""
 
+    def now(self) -> datetime:
+        return NOW
+
     def claim(self, *_args: Any, **given: Any) -> list[Job]:
         changes = given["changes"]
         return [JOBS[0].evolve(worker_id=changes["worker_id"], worker_type=changes["worker_type"])]
@@ -48,6 +51,9 @@ class StubRows:
 
     def find(self, kind: Any, *_args: Any, **_given: Any) -> list[Job]:
         return JOBS if kind is Job else []
+
+    def columns(self, *_args: Any, **_given: Any) -> list[Any]:
+        return []
 
 
 class StubStorage(Storage):

@@ -1,29 +1,27 @@
 """Jobs that workers claim and end over GraphQL in a second: `acquireJob`, then `jobUpdate` to successful, as the npm client does.
 
     python -m benchmarks.graphql_cycles --database postgresql://USER@HOST/DATABASE [--clients 32] [--seconds 4] [--rounds 3]
-        [--queued 1000,100000] [--reference URL --reference-fill COMMAND] [--json]
+        [--queued 1000,100000] [--rivals FOLDER] [--json]
 
-One `gnj serve` on that PostgreSQL database, which has to be gnj's own for the time: its jobs are removed. With a reference - another
-server of the same API - both are asked in turn, and the ratio is that of the medians. The command puts jobs into the reference's
-queue: a shell command that finds GNJ_TYPE and GNJ_COUNT in its environment, and first removes those that are there.
-A round ends when the jobs do.
+One `gnj serve` on that PostgreSQL database, which has to be gnj's own for the time: its jobs are removed. With the folder of
+`benchmarks.setup_rivals`, the server that the API is modelled on is asked in turn, on a database `bench_original` that is made beside that one, and the
+ratio is that of the medians. A round ends when the jobs do.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from benchmarks.graphql_http import serving
-from benchmarks.harness import options
+from benchmarks.harness import options, original
 from benchmarks.harness.http_load import Script, load, post
 
 # what the npm client of the original sends
@@ -36,6 +34,9 @@ FILL = """
 INSERT INTO gnj_job (type, name, status, input, created_at, updated_at)
 SELECT %s, 'load', 'queued', '{"a": 1, "b": "two"}', now(), now() FROM generate_series(1, %s)
 """
+
+_WARM = 1_000
+"""Jobs that are done before anything is measured: the first ones of a server take it several times as long."""
 
 
 def cycles(url: str, type: str, number: int, count: Callable[[], None]) -> Script:
@@ -60,23 +61,20 @@ def fill(database: str, type: str, count: int) -> None:
         connection.execute("VACUUM ANALYZE gnj_job")
 
 
-def fill_reference(command: str, type: str, count: int) -> None:
-    """As many queued jobs in the reference's queue."""
-    environment = {**os.environ, "GNJ_TYPE": type, "GNJ_COUNT": str(count)}
-    subprocess.run(command, shell=True, check=True, env=environment, stdout=subprocess.DEVNULL)
-
-
 def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     """For each size of the queue: the rates, their medians, and the ratio."""
     told = []
     with ExitStack() as stack:
         migrate = ["-m", "gnj.cli", "migrate", "--database", given.database]
-        url = given.url or stack.enter_context(
+        ours = given.url or stack.enter_context(
             serving("-m", "gnj.cli", "serve", "--port", "0", "--database", given.database, before=migrate)
         )
-        servers = {"gnj": (url, partial(fill, given.database))}
-        if given.reference:
-            servers["reference"] = (given.reference, partial(fill_reference, given.reference_fill))
+        servers: dict[str, tuple[str, Callable[[str, int], None]]] = {"gnj": (ours, partial(fill, given.database))}
+        if given.rivals is not None:
+            servers["original"] = stack.enter_context(original.serving(given.rivals, given.database))
+        for url, fill_queue in servers.values():
+            fill_queue("warm", _WARM)
+            load(url, partial(cycles, url, "warm"), given.clients, given.seconds)
         for queued in given.queued:
             rates: dict[str, list[float]] = {name: [] for name in servers}
             for _ in range(given.rounds):
@@ -85,7 +83,7 @@ def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
                     fill_queue(type, queued)
                     rates[name].append(load(asked, partial(cycles, asked, type), given.clients, given.seconds).rate)
             medians = {name: statistics.median(each) for name, each in rates.items()}
-            ratio = medians["gnj"] / medians["reference"] if given.reference else None
+            ratio = medians["gnj"] / medians["original"] if given.rivals is not None else None
             told.append({"queued": queued, "per_second": rates, "median": medians, "ratio": ratio})
     return told
 
@@ -98,12 +96,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queued", type=lambda text: [int(each) for each in text.split(",")], default=[1_000, 100_000])
-    parser.add_argument("--reference")
-    parser.add_argument("--reference-fill")
+    parser.add_argument("--rivals", type=Path)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args(argv)
-    if bool(given.reference) != bool(given.reference_fill):
-        parser.error("--reference and --reference-fill go together")
+    if given.rivals is not None and not original.is_there(given.rivals):
+        parser.error(
+            f"it is not in {given.rivals}: `python -m benchmarks.setup_rivals {given.rivals}` installs it, where there is npm"
+        )
     told = measure(given)
     if given.json:
         print(json.dumps(told))

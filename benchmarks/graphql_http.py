@@ -72,7 +72,7 @@ def serve_bare() -> None:
     ours = socket.create_server(("127.0.0.1", 0))
     print(f"http://127.0.0.1:{ours.getsockname()[1]}/graphql", flush=True)
     nothing: Any = {"announce": lambda: None, "stop_workers": lambda _seconds: None, "end_subscriptions": lambda: None}
-    Server(bare, grace=5, limits=Limits(), **nothing).run([ours])
+    Server(bare, {}, grace=5, limits=Limits(), **nothing).run([ours])
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """GraphQL over HTTP, from the commands that measure it, as rows of the table.
 
-    python -m benchmarks.graphql_rows --database postgresql://… [--reference URL --reference-fill COMMAND]
+    python -m benchmarks.graphql_rows --database postgresql://… --rivals FOLDER
 
-`{__typename}` beside a bare ASGI application (`benchmarks.graphql_http`); jobs acquired and finished on PostgreSQL, beside another
-server of the same API where there is one (`benchmarks.graphql_cycles`, which tells what the two options mean).
+`{__typename}` beside a bare ASGI application (`benchmarks.graphql_http`); jobs acquired and finished on PostgreSQL, beside the server
+that the API is modelled on (`benchmarks.graphql_cycles`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from typing import Any
 from urllib.parse import quote
 
-from benchmarks.harness import command
+from benchmarks.harness import command, original
 from benchmarks.harness.command import Measurement
 from benchmarks.harness.processes import call
 from benchmarks.harness.results import Sample
@@ -20,7 +20,7 @@ from benchmarks.harness.rows import OURS, Row, Target
 from benchmarks.harness.run import ROOT, Run, plain
 
 BARE = "bare ASGI"
-REFERENCE = "the original"
+ORIGINAL = "the original"
 _SCHEMA = "bench_graphql"
 
 PING = Row(
@@ -41,9 +41,9 @@ def _cycles(queued: int, must: float, aim: float) -> Row:
         title=f"acquire and finish over HTTP, 32 clients, {queued:,} queued",
         unit="cycles/s",
         group="Acquire and finish over HTTP, PostgreSQL, 32 clients",
-        others=(REFERENCE,),
-        must=(Target(must, (REFERENCE,)),),
-        aim=(Target(aim, (REFERENCE,)),),
+        others=(ORIGINAL,),
+        must=(Target(must, (ORIGINAL,)),),
+        aim=(Target(aim, (ORIGINAL,)),),
     )
 
 
@@ -76,12 +76,13 @@ def _take_cycles(run: Run, rep: int) -> None:
     schema = f"options={quote(f'-csearch_path={_SCHEMA}')}"
     arguments = ["--database", f"{database}{'&' if '?' in database else '?'}{schema}"]
     arguments += ["--queued", ",".join(map(str, wanted))]
-    if run.options.reference is not None:
-        arguments += ["--reference", run.options.reference, "--reference-fill", run.options.reference_fill or ""]
+    rivals = run.options.rivals
+    if rivals is not None and original.is_there(rivals) and ORIGINAL in (run.options.only or (ORIGINAL,)):
+        arguments += ["--rivals", str(rivals)]
     try:
         _in_schema(database, f"DROP SCHEMA IF EXISTS {_SCHEMA} CASCADE", f"CREATE SCHEMA {_SCHEMA}")
         for point in _call(run, "graphql_cycles", *arguments):
-            _record(run, CYCLES[point["queued"]], point["per_second"], {"gnj": OURS, "reference": REFERENCE})
+            _record(run, CYCLES[point["queued"]], point["per_second"], {"gnj": OURS, "original": ORIGINAL})
     except Exception as error:
         for row in wanted.values():
             run.recorder.add(Sample(row.key, OURS, None, rep, {"failed": str(error)}))

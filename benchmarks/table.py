@@ -2,7 +2,7 @@
 
     python -m benchmarks.setup_rivals FOLDER
     python -m benchmarks.table --rivals FOLDER --database postgresql://… --mariadb mysql://… --save docs/figures
-    python -m benchmarks.table --small --rivals FOLDER --database postgresql://…     two minutes: does it work?
+    python -m benchmarks.table --small --rivals FOLDER --database postgresql://…     some minutes: does it work?
     python -m benchmarks.table --from docs/figures/performance.jsonl                 print again what was measured
 
 Every figure is the median of its repetitions, which go round: all contenders once, then all of them again. Absolute figures

@@ -1,5 +1,6 @@
 """From the URL of a feed to clean records: saved as a job, run, and read.
 
+    pip install "gnj[server,transform]"
     gnj serve
     python transform_tour.py http://127.0.0.1:8080 https://shop.example/feed.csv
 
@@ -78,6 +79,12 @@ def main(url: str, feed: str) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        print(
+            "usage: python transform_tour.py SERVER FEED, such as http://127.0.0.1:8080 https://shop.example/feed.csv",
+            file=sys.stderr,
+        )
+        sys.exit(2)
     try:
         main(*sys.argv[1:])
     except (Refused, httpx.HTTPError) as error:

@@ -13,18 +13,17 @@ from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakKeyDictionary
 
 from gnj.joining import Joining
-from gnj.operations.spec import Operation
 from gnj.queue.builder import PipelineBuilder
 from gnj.queue.errors import NotMigrated, StorageError
 from gnj.queue.events import Event, Hooks, told
+from gnj.queue.kinds import SCHEDULE, SYNC
 from gnj.queue.model import DEFAULT_PRIORITY, Hold, Job, NewJob, Pipeline, Token
-from gnj.queue.model_content import SYNC
-from gnj.queue.model_transform import SCHEDULE
 from gnj.queue.retry import Backoff, Exponential
+from gnj.queue.run_maker import RunMaker
 from gnj.queue.schedules import Maker
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
-from gnj.queue.transforms import RunMaker
+from gnj.queue.syncs import SyncMaker
 from gnj.queue.values import Json
 from gnj.queue.where import Where
 from gnj.recurring import Recurring
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 
     from gnj.api.hooks import Authenticate, Authorize
     from gnj.content import ContentStore, FileStore
+    from gnj.operations.spec import Operation
     from gnj.worker.beside import Register
     from gnj.worker.worker import Worker
 
@@ -63,8 +63,6 @@ def _hook_handler(names: Sequence[str], fn: Callable[[Event], Any]) -> Callable[
 
 
 def _makers(settings: Settings) -> Mapping[str, Maker]:
-    from gnj.content.recurring import SyncMaker
-
     # whether or not content is served here: whoever looks at schedules must know what those of others make
     return {SYNC: SyncMaker(settings.content_limits.logs), SCHEDULE: RunMaker()}
 

@@ -18,7 +18,7 @@ from gnj.transform import running, webhooks
 from gnj.transform.application import Transform
 from gnj.worker.context import Context
 from gnj.worker.on_demand import Counted, OnDemand, is_ready
-from gnj.worker.source import QueueSource
+from gnj.worker.turns import TurnSource
 
 LINGER: Final = 60.0
 """Seconds for which runs are looked for by claims after there was one."""
@@ -26,28 +26,34 @@ EVERY: Final = 60.0
 """Seconds between two looks of the sweep, more or less: those of several servers are not to be at once."""
 SHARE: Final = 2.0
 """Seconds of one look of the sweep, after which nothing more is begun: others wait for the same thread."""
-CALLS: Final = 4
+CALLS: Final = 8
 """Webhooks that one server calls at once."""
+OF_ONE: Final = 4
+"""Those of them that may be of one tenant: its receiver may keep each for `gnj.transform.webhooks.SECONDS`."""
 _FAREWELL: Final = 5.0
 """Seconds that a batch under way is given to end, when the server stops."""
 
 
 class _WorkerOf(OnDemand):
-    """Does the jobs of one type with a worker that is there only while there are any.
+    """Does the jobs of one type with a worker that is there only while there are any. Tenants are served in turn, whatever each has
+    waiting, and no tenant has all slots.
 
     Args:
         queue: Where they are.
         type: Which.
         handle: Does one: takes the job and the context.
         concurrency: How many at once; greater than 0.
+        share: Of one tenant.
     """
 
-    def __init__(self, queue: Queue, type: str, handle: Callable[[Job, Context], Any], *, concurrency: int) -> None:
+    def __init__(
+        self, queue: Queue, type: str, handle: Callable[[Job, Context], Any], *, concurrency: int, share: int
+    ) -> None:
         self._queue = queue
         self._type = type
         self._counted = Counted()
         self._counted.register(type, handle)
-        source = QueueSource(queue, f"transform:{secrets.token_hex(6)}", "transform")
+        source = TurnSource(queue, f"transform:{secrets.token_hex(6)}", "transform", share=share)
         super().__init__(source, self._counted, concurrency)
 
     def tick(self) -> None:
@@ -61,7 +67,8 @@ class _WorkerOf(OnDemand):
 
 
 class TransformWorker(_WorkerOf):
-    """Does runs; a `gnj.background.Ticker`.
+    """Does runs; a `gnj.background.Ticker`. One slot is left to other tenants, where there are several: a run under way is not
+    stopped for another one, and may take ten minutes and more.
 
     Args:
         queue: Where they are.
@@ -72,7 +79,7 @@ class TransformWorker(_WorkerOf):
     def __init__(self, queue: Queue, transform: Transform, *, concurrency: int) -> None:
         self._closing = threading.Event()
         handle = running.handled(transform, stopping=self._closing.is_set)
-        super().__init__(queue, RUN, handle, concurrency=concurrency)
+        super().__init__(queue, RUN, handle, concurrency=concurrency, share=max(1, concurrency - 1))
 
     def close(self) -> None:
         """Lets each run end its batch; the next claim begins it anew."""
@@ -91,7 +98,7 @@ class WebhookWorker(_WorkerOf):
 
     def __init__(self, queue: Queue, transform: Transform) -> None:
         handle = webhooks.handled(transform)
-        super().__init__(queue, WEBHOOK, lambda job, _ctx: handle(job), concurrency=CALLS)
+        super().__init__(queue, WEBHOOK, lambda job, _ctx: handle(job), concurrency=CALLS, share=OF_ONE)
 
     def close(self) -> None:
         """What is being told is told again by the next claim, unless it is answered soon."""

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
     from gnj.graphql.limits import Limits
     from gnj.queue.tokens import Tokens
     from gnj.queue.upkeep import Upkeep
-    from gnj.transform.application import Transform
+    from gnj.transform.application import Hosts, Transform
     from gnj.transform.jobs import TransformJobs
+    from gnj_starlette import App
 
 _FLUSH = 5.0
 """Seconds for which `close` waits for hooks."""
@@ -64,6 +65,8 @@ class Serving(CustomOperations):
     """The content store of the host's own, if it has one."""
     given_files: FileStore | None = None
     """Its file store, likewise."""
+    given_hosts: Hosts | None = None
+    """What the host has registered for transformation jobs, at another `GNJ` whose place this one takes."""
 
     @property
     @abstractmethod
@@ -209,27 +212,36 @@ class Serving(CustomOperations):
         """What transformation jobs work with, and where a host registers sources of its own. Nothing is connected for it.
 
         Raises `ValueError`, saying so, where what the extra `transform` brings is not installed; `InvalidInput` for the settings
-        `fetch_allow` and `secret_keys`.
+        `fetch_allow`, `secret_keys` and `phone_region`.
         """
         self._need_transform()
+        from gnj import __version__
         from gnj.transform.application import Hosts, Transform
+        from gnj.transform.formats.phones import phones
         from gnj.transform.parts import ShippedParts
         from gnj.transform.sources import Http, Secrets
 
-        settings, hosts = self.settings, Hosts()
+        settings, hosts = self.settings, Hosts() if self.given_hosts is None else self.given_hosts
+        try:
+            phones(settings.phone_region)
+        except InvalidInput as error:
+            raise InvalidInput(f"phone_{error}") from None
         try:
             http = Http(settings.fetch_allow, settings.source_limits)
         except ValueError as error:
             raise InvalidInput(f"fetch_allow: {error}") from None
-        parts = ShippedParts(hosts, http, Secrets(settings.secret_keys), region=settings.phone_region)
+        secrets = Secrets(settings.secret_keys)
+        parts = ShippedParts(hosts, http, secrets, region=settings.phone_region, release=__version__)
         return Transform(queue=self._queue, parts=parts, limits=settings.transform_limits, hosts=hosts)
 
     @cached_property
     def transform_jobs(self) -> TransformJobs:
-        """The commands and lists of transformation jobs. Raises as `transform`."""
+        """The commands and lists of transformation jobs, in a database that is made ready as for `queue`. Raises as `transform`."""
+        transform = self.transform  # first: it says which library is missing
         from gnj.transform.jobs import TransformJobs
 
-        return TransformJobs(self.transform)
+        _ = self.queue
+        return TransformJobs(transform)
 
     @property
     def serves_content(self) -> bool:
@@ -241,7 +253,7 @@ class Serving(CustomOperations):
         """Whether the face "transform" is."""
         return self._is_default("transform")
 
-    def asgi_app(self, faces: Sequence[str] | None = None) -> Callable[..., Any]:
+    def asgi_app(self, faces: Sequence[str] | None = None) -> App:
         """An ASGI application that serves the faces; needs `gnj_starlette`."""
         from gnj_starlette import asgi_app
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, get_args, get_type_hints
@@ -52,8 +53,8 @@ class Settings:
         secret_keys: What the credentials of sources are encrypted with: keys of Fernet. The first one encrypts, each decrypts.
             `GNJ_SECRET_KEYS`, separated by commas.
         phone_region: The country, two letters, of phone numbers that do not tell theirs. `GNJ_PHONE_REGION`.
-        transform_workers: Runs of transformation jobs that are done here at once while the application serves; 0: none is.
-            `GNJ_TRANSFORM_WORKERS`.
+        transform_workers: Runs of transformation jobs that are done here at once while the application serves, all but one of them of
+            one tenant at most; 0: none is. `GNJ_TRANSFORM_WORKERS`.
         transform_limits: The bounds of transformation jobs. Without them, each of its fields has a variable:
             `GNJ_TRANSFORM_BATCH` for `batch`, and so on.
         source_limits: The bounds of their sources; likewise, `GNJ_SOURCE_IDLE` for `idle`.
@@ -79,7 +80,7 @@ class Settings:
     content_limits: ContentLimits = field(default_factory=ContentLimits)
     secret_keys: Sequence[str] = field(default=(), repr=False)
     phone_region: str = "US"
-    transform_workers: int = 2
+    transform_workers: int = 3
     transform_limits: TransformLimits = field(default_factory=TransformLimits)
     source_limits: SourceLimits = field(default_factory=SourceLimits)
 
@@ -131,6 +132,10 @@ def _check(values: dict[str, Any]) -> None:
     for name in ("content_workers", "transform_workers"):
         if name in values:
             check_int(values[name], name, low=0, high=_MOST_WORKERS)
+    if "phone_region" in values and not _REGION.fullmatch(values["phone_region"]):
+        raise InvalidInput(
+            f"phone_region must be the two capital letters of a country, such as DE, not {shown(values['phone_region'])}"
+        )
     if "time_zone" in values:
         zone(values["time_zone"], "time_zone")
     if "public_url" in values:
@@ -154,7 +159,7 @@ def _bounds(kind: type[Any], prefix: str, environment: Mapping[str, str]) -> dic
 
 
 def unknown_variables(environment: Mapping[str, str] = os.environ) -> Sequence[str]:
-    """Variables that begin as those of bounds do (`GNJ_LIMIT_…`, `GNJ_CONTENT_…`) and mean nothing: slips."""
+    """Variables that begin as those of bounds do (`GNJ_LIMIT_…`, `GNJ_SOURCE_…` and so on) and mean nothing: slips."""
     known = {f"GNJ_{each.name.upper()}" for each in fields(Settings)}
     known |= {prefix + name.upper() for kind, prefix, _ in _LIMITS.values() for name in get_type_hints(kind)}
     prefixes = tuple(prefix for _, prefix, _ in _LIMITS.values())
@@ -171,6 +176,8 @@ _LIMITS: Final[Mapping[str, tuple[type[Any], str, str]]] = {
 }
 """The settings that are bounds: their classes, what their variables begin with, and where hosts find the classes."""
 _MOST_WORKERS: Final = 64
+_REGION: Final = re.compile("[A-Z]{2}")
+"""Which of these are countries is known to what reads phone numbers: `gnj.serving` asks it once transformation jobs are needed."""
 _WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 

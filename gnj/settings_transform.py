@@ -64,8 +64,14 @@ class TransformLimits:
     jobs: int = 10_000
     """Transformation jobs of a tenant; as many sources, mappings and target formats, of each."""
 
+    bytes: int = 64 * _MIB
+    """Bytes of all sources, mappings and target formats of a tenant together: of their texts and JSON."""
+
     batch: int = 1_000
     """Records that a run writes with one transaction."""
+
+    runs: int = 10
+    """Runs of a job that are kept when another one begins, beside the last good one, with all that they wrote; it removes older ones."""
 
     rejected: int = 10_000
     """Rejected records of a run that are kept; all are counted."""

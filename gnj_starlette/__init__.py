@@ -16,17 +16,16 @@ import functools
 import logging
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Callable, Mapping, MutableMapping, Sequence
+from typing import Any, TypeAlias, TypeVar, cast
 
 import anyio
 import anyio.from_thread
 import anyio.lowlevel
 from starlette.applications import Starlette
-from starlette.requests import HTTPConnection
 from starlette.requests import Request as HostRequest
 from starlette.routing import Route, Router, WebSocketRoute
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket as HostSocket
 
 from gnj.access import RunAsync
@@ -84,30 +83,38 @@ def _add(router: Router, jobs: http.Served, prefix: str, routes: Sequence[http.R
     router.lifespan_context = carrier.lifespan_around(router.lifespan_context)
 
 
-def asgi_app(jobs: http.Served, faces: Sequence[str] | None = None) -> ASGIApp:
+class App:
     """An ASGI application that serves `jobs` and nothing else, at the paths of its routes."""
-    router = Router(redirect_slashes=False)
-    hosts = router.default
 
-    async def nowhere(scope: Scope, receive: Receive, send: Send) -> None:
+    prompt: Mapping[str, http.Prompt]
+    """By its path, what answers a POST request on the event loop: for a server that has it whole."""
+
+    def __init__(self, jobs: http.Served, faces: Sequence[str] | None = None) -> None:
+        self._router = router = Router(redirect_slashes=False)
+        self._hosts = router.default
+        router.default = self._nowhere
+        _add(router, jobs, "", jobs.routes(faces))
+        plain = (each for each in router.routes if isinstance(each, Route) and not each.param_convertors)
+        self._exact = {route.path: cast("_Endpoint", route.endpoint) for route in plain}
+        self.prompt = {path: endpoint.promptly for path, endpoint in self._exact.items() if endpoint.methods.prompt}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves a connection."""
+        # to try one route after the other takes 9 us
+        endpoint = self._exact.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
+        await (self._router if endpoint is None else endpoint)(scope, receive, send)
+
+    async def _nowhere(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and "app" not in scope:
             await asgi.send(http.nowhere(), send, head=scope["method"] == "HEAD")
         else:
             # the page of the application that this one is mounted in; or a handshake
-            await hosts(scope, receive, send)
+            await self._hosts(scope, receive, send)
 
-    router.default = nowhere
-    _add(router, jobs, "", jobs.routes(faces))
-    exact = {
-        route.path: route.app for route in router.routes if isinstance(route, Route) and not route.param_convertors
-    }
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        # to try one route after the other takes 9 us
-        endpoint = exact.get(scope["path"]) if scope["type"] == "http" and not scope.get("root_path") else None
-        await (router if endpoint is None else endpoint)(scope, receive, send)
-
-    return app
+def asgi_app(jobs: http.Served, faces: Sequence[str] | None = None) -> App:
+    """An ASGI application that serves `jobs` and nothing else, at the paths of its routes."""
+    return App(jobs, faces)
 
 
 def _exact(route: RouteT) -> RouteT:
@@ -121,17 +128,21 @@ class _Endpoint:
 
     def __init__(self, carrier: _Carrier, methods: http.Methods) -> None:
         self._carrier = carrier
-        self._methods = methods
+        self.methods = methods
+
+    def promptly(self, request: http.Request) -> http.Told | None:
+        """See `http.Prompt`."""
+        return self._carrier.promptly(self.methods, request)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            if scope["method"] in self._methods.receivers:
-                response = await self._carrier.take(self._methods, scope, receive)
+            if scope["method"] in self.methods.receivers:
+                response = await self._carrier.take(self.methods, scope, receive)
             else:
                 body = await asgi.read(self._carrier.limits, scope, receive)
-                response = await self._carrier.answer(self._methods, scope, body)
+                response = await self._carrier.answer(self.methods, scope, body)
         except http.Refused as refused:
-            response = refused.response(_CLOSE, refuse=self._methods.refuse)
+            response = refused.response(_CLOSE, refuse=self.methods.refuse)
         except asgi.Gone:
             return
         head = scope["method"] == "HEAD"
@@ -161,7 +172,7 @@ class _SocketEndpoint:
             await asgi.refuse(failure, scope, send)
             return
         here = carrier.here()
-        context = context_of(_request(scope, HostSocket(scope, receive, send), b"", here.run_async))
+        context = context_of(asgi.request_of(scope, HostSocket(scope, receive, send), b"", here.run_async))
         with contextlib.suppress(OSError):  # how ASGI servers say that the client is gone (ASGI 2.4)
             await asgi.serve_socket(self._sockets, scope, receive, send, context, here.bell, carrier.in_thread)
 
@@ -196,17 +207,22 @@ class _Carrier:
     async def answer(self, methods: http.Methods, scope: Scope, body: bytes) -> http.Response:
         """Run the endpoint in a thread. A client that goes away meanwhile does not stop it half way."""
         here = self.here()
-        request = _request(scope, HostRequest(scope), body, here.run_async)
+        request = asgi.request_of(scope, HostRequest(scope), body, here.run_async)
         try:
             work = functools.partial(self._answer, methods, request)
             return await here.threads.run(work, self.limits.waiting_seconds, http.discard)
         except NoThread:
             return http.busy(methods.refuse)
 
+    def promptly(self, methods: http.Methods, request: http.Request) -> http.Told | None:
+        """See `http.Prompt`."""
+        begun = http.begin_promptly(methods, request) if self._started else None
+        return begun if begun is None else self.here().threads.tell(begun)
+
     async def take(self, methods: http.Methods, scope: Scope, receive: Receive) -> http.Response:
         """The same for a body that is taken as it comes."""
         here, begin = self.here(), functools.partial(self.begin, methods.refuse)
-        request = _request(scope, HostRequest(scope), b"", here.run_async)
+        request = asgi.request_of(scope, HostRequest(scope), b"", here.run_async)
         return await receive_asgi(scope, receive, request, methods, begin, here.threads, here.writers, self.limits)
 
     def _answer(self, methods: http.Methods, request: http.Request) -> http.Answer:
@@ -270,29 +286,3 @@ class _Carrier:
                         await self.in_thread(self._close)
 
         return lifespan
-
-
-def _request(scope: Scope, raw: HTTPConnection, body: bytes, run_async: RunAsync) -> http.Request:
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        if name in headers:
-            value = headers[name] + ("; " if name == "cookie" else ", ") + value
-        headers[name] = value
-    sent = scope.get("raw_path")
-    client = scope.get("client")
-    return http.Request(
-        method=scope.get("method", "GET"),  # a handshake is a GET
-        path=scope["path"],
-        sent_path=sent.decode("latin-1") if sent else None,
-        query_string=scope["query_string"].decode("latin-1"),
-        path_params=scope.get("path_params") or {},
-        headers=headers,
-        body=body,
-        client_host=client[0] if client else None,
-        scheme=scope.get("scheme", "http"),
-        transport="http" if scope["type"] == "http" else "ws",
-        later=True,
-        raw=raw,
-        run_async=run_async,
-    )

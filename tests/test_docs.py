@@ -83,6 +83,20 @@ def test_every_operation_on_transformation_jobs_is_documented():
     assert [name for name in fields if not re.search(rf"`{name}\b", text)] == []
 
 
+def test_what_python_does_with_transformation_jobs_is_documented():
+    from gnj.transform import requests
+    from gnj.transform.application import Transform
+    from gnj.transform.jobs import TransformJobs
+
+    text = page("transform.md").partition("## From Python")[2].partition("\n## ")[0]
+    commands = {name for name, each in vars(TransformJobs).items() if callable(each) and not name.startswith("_")}
+    inputs = {"SourceInput", "SourceRequest", "MappingInput", "FormatInput"}
+    assert inputs <= vars(requests).keys()
+    assert [name for name in commands | inputs if not re.search(rf"`(commands\.)?{name}\b", text)] == []
+    registering = {name for name in vars(Transform) if name in ("source", "attribute", "generator")}
+    assert [name for name in registering if f"`jobs.transform.{name}" not in text] == []
+
+
 def test_every_limit_of_content_jobs_is_documented_with_its_variable():
     from gnj.settings_content import ContentLimits
 

@@ -481,7 +481,10 @@ def test_transform_tour(environment, tmp_path):
             [
                 "sku is sku",
                 "name is title",
-                'price is price match("[0-9][0-9.,]*").toNumber()',
+                (
+                    r'price is price match("^[^-\u2212(0-9]*\K(?:(?<!\w)-)?[0-9]+(?:[\s,][0-9]{3})*(?:\.[0-9]+)?(?=[^-\u22120-9]*$)")'
+                    '.replace(" ", "").toNumber()'
+                ),
                 "available is stock toNumber() > 0",
                 "3 records read, 2 written, 1 rejected",
                 '{"sku": "TEA-1", "name": "Green Tea", "price": 3.5, "available": true}',
@@ -491,6 +494,9 @@ def test_transform_tour(environment, tmp_path):
             "",
         )
         assert run(shop.url("/missing.csv")) == (1, [], "transform_tour: the source answered 404 Not Found\n")
+        told = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert (told.returncode, told.stdout) == (2, "")
+        assert told.stderr.startswith("usage: python transform_tour.py SERVER FEED, such as http://")
         code, lines, told = run(shop.url("/feed.csv", host="127.0.0.2"))
         assert (code, lines) == (1, [])
         assert told.startswith("transform_tour: ")

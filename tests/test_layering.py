@@ -104,6 +104,9 @@ ROOMS = {
     "gnj.cli": room(
         "gnj.graphql.limits gnj.queue", uses="typer rich uvicorn httpx", when_called="graphql", composes=True
     ),
+    # The server of `gnj serve` speaks HTTP, as the adapters do.
+    "gnj.cli.http": room("gnj.api.http gnj.cli.prompt gnj.graphql.limits", uses="uvicorn"),
+    "gnj.cli.prompt": room("gnj.api.asgi gnj.api.http gnj.graphql.limits", uses="uvicorn"),
     "gnj.access": room(),
     # What a host registers, and what of it can be said without GraphQL: `import gnj` loads it.
     "gnj.transaction": room("gnj.access gnj.queue", in_types="sqlalchemy"),

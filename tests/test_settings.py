@@ -27,6 +27,12 @@ from gnj.settings import Settings
         ({"retention": -1}, "retention must be from 0 to"),
         ({"retention": float("nan")}, "retention must be a number of seconds, not nan"),
         ({"retention": "a week"}, "retention must be a number of seconds, not 'a week'"),
+        (
+            {"phone_region": "Germany"},
+            "phone_region must be the two capital letters of a country, such as DE, not 'Germany'",
+        ),
+        ({"phone_region": "de"}, "phone_region must be the two capital letters of a country"),
+        ({"phone_region": 49}, "phone_region must be a string"),
         ({"retension": 1}, "there is no setting retension; there are: database, lease"),
     ],
 )
@@ -40,6 +46,7 @@ def test_what_a_setting_cannot_be_is_refused_when_it_is_given(given, told):
     [
         ({"GNJ_RETENTION": "-1"}, "retention must be from 0 to"),
         ({"GNJ_RETENTION": "a week"}, "GNJ_RETENTION must be a number, not 'a week'"),
+        ({"GNJ_PHONE_REGION": "49"}, "phone_region must be the two capital letters of a country"),
         ({"GNJ_GRAPHIQL": "perhaps"}, "GNJ_GRAPHIQL must be true or false, not 'perhaps'"),
     ],
 )

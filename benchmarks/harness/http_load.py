@@ -10,6 +10,7 @@ import asyncio
 import multiprocessing
 import time
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -57,7 +58,8 @@ def load(url: str, scripts: Callable[[int, Callable[[], None]], Script], clients
     `scripts` makes the script of the client with that number, which calls what it is given for everything it counts; it has to
     be picklable.
     """
-    return apart("the client", _run, url, scripts, clients, seconds)
+    found: Load = apart("the client", _run, url, scripts, clients, seconds)
+    return found
 
 
 def apart(who: str, work: Callable[..., None], *given: Any) -> Any:
@@ -75,11 +77,10 @@ def apart(who: str, work: Callable[..., None], *given: Any) -> Any:
         process.join()
 
 
-def _run(url, scripts, clients, seconds, pipe) -> None:
-    try:
+def _run(url: str, scripts: Callable[..., Script], clients: int, seconds: float, pipe: Any) -> None:
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    with suppress(ImportError):
         from uvloop import new_event_loop as loop_factory
-    except ImportError:
-        loop_factory = None
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         pipe.send(runner.run(_measure(url, scripts, clients, seconds)))
 
@@ -92,7 +93,8 @@ async def _measure(url: str, scripts: Callable[..., Script], clients: int, secon
         counted += 1
 
     made = [partial(_Client, scripts(number, count), failed) for number in range(clients)]
-    open_ = [(await loop.create_connection(each, parts.hostname, parts.port))[1] for each in made]
+    host, port = parts.hostname or "127.0.0.1", parts.port or 80
+    open_ = [(await loop.create_connection(each, host, port))[1] for each in made]
     for each in open_:
         each.begin()
     ends = [failed, *(each.ended for each in open_)]
@@ -124,7 +126,7 @@ class _Client(asyncio.Protocol):
         self._got = b""
         self._due = 0
 
-    def connection_made(self, transport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
 
     def begin(self) -> None:

@@ -33,8 +33,6 @@ class Options:
     idle: float = 10.0
     http: float = 4.0
     cap: float = 20.0
-    reference: str | None = None
-    reference_fill: str | None = None
 
 
 _SMALL = Options(
@@ -91,8 +89,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     )
     add("--only", type=_names, metavar="NAMES", help="only these contenders, as gnj,pgqueuer,raw: see below")
     add("--reps", type=_count, metavar="N", help="repetitions, each of all contenders in turn (5)")
-    add("--reference", metavar="URL", help="another server of the GraphQL API: see benchmarks.graphql_cycles")
-    add("--reference-fill", metavar="COMMAND", help="what puts jobs into its queue: likewise")
     add("--save", type=Path, metavar="FOLDER", help="write performance.jsonl, performance.md and performance.svg there")
     add("--small", action="store_true", help="small sizes and one repetition: shows that it works, measures nothing")
     sizes = made.add_argument_group("sizes")

@@ -137,11 +137,12 @@ def table(rows: Sequence[Row], results: Results) -> str:
 
 def _cells(row: Row, results: Results) -> list[str]:
     ours = results.median(row.key, OURS)
+    failed = any(sample.contender == OURS for sample in results.failures(row.key))
     raws = [name for name in row.others if name.startswith(RAW)]
     rivals = [name for name in row.others if not name.startswith(RAW)]
     return [
         f"{row.title}, {row.unit}",
-        "failed" if ours is None else number(ours),
+        number(ours) if ours is not None else "failed" if failed else "-",
         _beside(row, results, rivals),
         _beside(row, results, raws),
         "; ".join(target.text(row) for target in row.must) or "-",

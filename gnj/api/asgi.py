@@ -9,12 +9,12 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, MutableMapping, Sequence
 from functools import lru_cache, partial
 from itertools import chain
 from typing import Any, Final, Generic, TypeAlias, TypeVar, cast
 
-from gnj.access import RequestContext
+from gnj.access import RequestContext, RunAsync
 from gnj.api import http
 from gnj.graphql.limits import Limits
 
@@ -98,6 +98,38 @@ def check_head(limits: Limits, scope: Message) -> None:
     """Raises `http.Refused` when URL or headers are too long."""
     headers = sum(map(len, chain.from_iterable(scope["headers"])))
     http.check_head(limits, headers, len(scope.get("raw_path") or scope["path"]) + len(scope["query_string"]))
+
+
+def headers_of(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers as `http.Request` has them."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        if name in headers:
+            value = headers[name] + ("; " if name == "cookie" else ", ") + value
+        headers[name] = value
+    return headers
+
+
+def request_of(scope: Message, raw: Any, body: bytes, run_async: RunAsync) -> http.Request:
+    """A request, or the handshake of a WebSocket, whose body is that; `raw` is the web framework's own."""
+    sent = scope.get("raw_path")
+    client = scope.get("client")
+    return http.Request(
+        method=scope.get("method", "GET"),  # a handshake is a GET
+        path=scope["path"],
+        sent_path=sent.decode("latin-1") if sent else None,
+        query_string=scope["query_string"].decode("latin-1"),
+        path_params=scope.get("path_params") or {},
+        headers=headers_of(scope["headers"]),
+        body=body,
+        client_host=client[0] if client else None,
+        scheme=scope.get("scheme", "http"),
+        transport="http" if scope["type"] == "http" else "ws",
+        later=True,
+        raw=raw,
+        run_async=run_async,
+    )
 
 
 async def read(limits: Limits, scope: Message, receive: Receive) -> bytes:

@@ -28,7 +28,7 @@ from gnj.api.streams import Streams
 from gnj.graphql.engine import Engine, Outcome
 from gnj.graphql.errors import Stage, known, refused
 from gnj.queue.errors import Forbidden, GnjError, InvalidInput, NotFound, StorageUnavailable, Unauthenticated
-from gnj.queue.later import Later
+from gnj.queue.later import Later, may_wait
 from gnj.queue.values import parse_json
 
 METHODS = ("GET", "POST")
@@ -94,12 +94,14 @@ def graphql_endpoint(
                 raise _Refused(406, message, "NOT_ACCEPTABLE")  # noqa: TRY301
             context = context_of(request)
             if events > 1:
+                may_wait()
                 context = replace(context, transport="sse")
             principal = guard.authenticate(context)
             asked = _of_get(request) if request.method in ("GET", "HEAD") else _of_post(request)
             if events and streams is not None and engine.subscribes(asked.query, asked.operation_name):
                 if request.method == "HEAD":
                     return sse.headers_only()
+                may_wait()
                 context = replace(context, transport="sse")
                 return sse.subscribed(streams, asked.query, asked.variables, asked.operation_name, context, principal)
             outcome = engine.begin(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from gnj.access import Action, Authenticate, Authorize, Kind, Principal, RequestContext
 from gnj.api.http import Request
 from gnj.queue.errors import Forbidden, GnjError, Unauthenticated
+from gnj.queue.later import may_wait
 from gnj.queue.tokens import PREFIX, Tokens
 
 __all__ = [
@@ -243,6 +244,7 @@ def bearer(context: RequestContext) -> str | None:
 
 
 def _settled(call: Callable[[], T | Awaitable[T]], context: RequestContext | None) -> T:
+    may_wait()
     result = call()
     if not inspect.isawaitable(result):
         return result

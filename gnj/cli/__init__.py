@@ -57,9 +57,11 @@ def _run(app: Callable[..., Any], arguments: Sequence[str] | None) -> int:
             return code
         # the errors of the command line parser, which has had three homes (click, typer._click, typer.exceptions)
         if (format_message := getattr(error, "format_message", None)) is not None:
+            if not (told := printable(format_message())):  # a group of commands alone has shown its help
+                return int(getattr(error, "exit_code", 2))
             context = getattr(error, "ctx", None)
             hint = f" (see {context.command_path} --help)" if context is not None else ""
-            return _problem(error, printable(format_message()) + hint, getattr(error, "exit_code", 2))
+            return _problem(error, told + hint, getattr(error, "exit_code", 2))
         text = printable(f"{type(error).__name__}: {error}")
         return _problem(error, f"{text} (GNJ_DEBUG=1 shows where)", 1)
     return code if isinstance(code, int) else 0

@@ -19,7 +19,8 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     """The `GNJ` that the command line and the target mean together; nothing is connected yet.
 
     A target that is a `GNJ` has chosen its database: only an option that was `typed` goes before it, the environment does
-    not. Its hooks, handlers and settings (a token, a prefix) stay in either case. Raises `GnjError` for a URL that means nothing.
+    not. Its hooks, handlers, custom operations, sources of transformation jobs and settings (a token, a prefix) stay in either case. Raises
+    `GnjError` for a URL that means nothing.
     """
     from gnj.app import GNJ
 
@@ -33,7 +34,11 @@ def open_jobs(database: str | None, target: Target | None = None, *, typed: bool
     chosen = {each.name: getattr(own.settings, each.name) for each in fields(own.settings) if each.name != "database"}
     if own.given_files is not None and "files" not in given:
         given["files"] = own.given_files
-    return GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})
+    jobs = GNJ(database if typed else own.storage, handlers=handlers, **hooks, **{**chosen, **given})
+    jobs.adopt(own)
+    if "transform" in vars(own):  # asked for only where something was registered: it needs an extra
+        jobs.given_hosts = own.transform.hosts
+    return jobs
 
 
 def make_ready(jobs: GNJ) -> None:

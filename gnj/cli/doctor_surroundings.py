@@ -60,6 +60,6 @@ def environment() -> Judgement:
         return (
             Verdict.WARNING,
             f"no setting: {', '.join(unknown)}",
-            "see the names in docs/python.md and docs/content.md",
+            "see the names in docs/security.md, docs/content.md and docs/transform_results.md",
         )
     return Verdict.OK, "every variable of a bound has a setting"

@@ -12,15 +12,18 @@ from gnj.cli.output import CommandError
 
 if TYPE_CHECKING:
     from gnj.app import GNJ
+    from gnj.cli.target import Target
 
 
 @contextmanager
-def opened(database: str | None, **settings: Any) -> Iterator[GNJ]:
-    """The `GNJ` of a database that is there and of this version, with these settings, while the block lasts.
+def opened(
+    database: str | None, target: Target | None = None, *, typed: bool = False, **settings: Any
+) -> Iterator[GNJ]:
+    """The `GNJ` of a database that is there and of this version, as `open_jobs` has it, while the block lasts.
 
     Raises `CommandError`, which says what is wrong with which database; also for what it refuses inside the block.
     """
-    with open_jobs(database, **settings) as jobs:
+    with open_jobs(database, target, typed=typed, **settings) as jobs:
         refuse_memory(jobs, "nobody else can look at its jobs")
         if is_absent(jobs):
             raise CommandError(absence(jobs), exit_code=1)

@@ -12,14 +12,15 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gnj.api.http import Prompt
+from gnj.cli.prompt import PromptProtocol, small
 from gnj.graphql.limits import Limits
 
 logger = logging.getLogger("gnj.cli")
@@ -33,7 +34,7 @@ _TOO_LARGE = (
 )
 
 
-_STATUS_LINE = b"HTTP/1.1 "
+_STATUS_LINE, _END = b"HTTP/1.1 ", b"\r\n\r\n"
 _JOINED = 64 * 1024
 """Bytes of a body up to which it is copied to be sent with its head."""
 
@@ -53,7 +54,7 @@ class _Joining:
 
     def write(self, data: bytes) -> None:
         """Sends it, or has it wait for what comes in this turn of the loop."""
-        if not self._head and data.startswith(_STATUS_LINE):
+        if not self._head and data.startswith(_STATUS_LINE) and data.endswith(_END):
             self._head = data
             self._loop.call_soon(self._flush)
         elif self._head and len(data) <= _JOINED:
@@ -77,7 +78,7 @@ class _Joining:
         return getattr(self._transport, name)
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(PromptProtocol):
     """uvicorn's protocol waits for ever, and with any amount of memory, for a head that does not end."""
 
     limits = Limits()
@@ -150,6 +151,7 @@ class Server(uvicorn.Server):
 
     Args:
         app: The ASGI application.
+        prompt: What it answers on the event loop, by path.
         grace: Seconds from the signal to the end.
         announce: Called once connections are accepted.
         stop_workers: Called with seconds when the end begins: work stops before the server does, which still answers
@@ -162,6 +164,7 @@ class Server(uvicorn.Server):
     def __init__(
         self,
         app: Callable[..., Any],
+        prompt: Mapping[str, Prompt],
         *,
         grace: float,
         announce: Callable[[], None],
@@ -169,10 +172,11 @@ class Server(uvicorn.Server):
         end_subscriptions: Callable[[], None],
         limits: Limits,
     ) -> None:
+        sent = {path.encode(): answer for path, answer in prompt.items()}
         super().__init__(
             uvicorn.Config(
                 app,
-                http=type("Protocol", (BoundedProtocol,), {"limits": limits}),
+                http=type("Protocol", (BoundedProtocol,), {"limits": limits, "prompt": sent, "small": small(limits)}),
                 ws=BoundedSocket,
                 ws_max_size=limits.message + _FRAME,
                 # a compressor for each socket costs more memory and time than events of some hundred bytes are worth

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, TypeAlias
 
 import typer
 
-from gnj.cli.output import LogLevel
+from gnj.cli.output import CommandError, LogLevel
 
 Database: TypeAlias = Annotated[
     str | None,
@@ -31,6 +32,17 @@ Files: TypeAlias = Annotated[
         "uploaded.",
     ),
 ]
+FetchAllow: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fetch-allow",
+        metavar="[HOST][:PORT]",
+        envvar="GNJ_FETCH_ALLOW",
+        show_default="none: only the ports 80 and 443 of public addresses are called",
+        help="A host that push workers, and sources and webhooks of transformation jobs, may be called at besides, private ones as well; "
+        ":PORT for that port at public addresses. May be repeated, or a list with commas.",
+    ),
+]
 Grace: TypeAlias = Annotated[
     float,
     typer.Option(
@@ -52,6 +64,23 @@ def is_typed(context: typer.Context, option: str) -> bool:
     """Whether an option stands on the command line itself, and not in the environment."""
     source = context.get_parameter_source(option)
     return source is not None and source.name == "COMMANDLINE"
+
+
+def allowed_hosts(given: Sequence[str] | None) -> Sequence[str] | None:
+    """The hosts of `--fetch-allow`; None: it was not given. Raises `CommandError` for what is none."""
+    hosts = [host.strip() for text in given or () for host in text.split(",") if host.strip()]
+    check_hosts(hosts)
+    return hosts or None
+
+
+def check_hosts(hosts: Sequence[str]) -> None:
+    """Raises `CommandError` for what is no host."""
+    from gnj.fetch.policy import Policy
+
+    try:
+        Policy(hosts)
+    except ValueError as error:
+        raise CommandError(f"--fetch-allow: {error}") from None
 
 
 def as_id(text: str) -> int | None:

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from enum import StrEnum
 
 _PASSWORD = re.compile(r"(?P<before>://[^:/?#]*:)[^@]*(?=@)")
@@ -80,14 +81,24 @@ class Ended(SystemExit):
     """A signal told the process to end."""
 
 
-def end_on_signals() -> None:
+def end_on_signals() -> Callable[[], None]:
     """From now on SIGTERM and SIGINT end the process with exit code 0, until a server or worker takes them over.
 
-    They raise `Ended`, by which who catches what other code raises can tell it from an exit of that code's.
+    They raise `Ended`, by which who catches what other code raises can tell it from an exit of that code's. What is given is to be
+    called just before they are taken over: what is raised while Python's collector calls somebody back, or in a `__del__`, is lost, and
+    raised there.
     """
+    told = False
 
     def leave(_number: int, _frame: object) -> None:
+        nonlocal told
+        told = True
         raise Ended(0)
+
+    def look() -> None:
+        if told:
+            raise Ended(0)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
+    return look

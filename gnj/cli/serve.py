@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import errno
-import gc
 import ipaddress
 import os
 import socket
-from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gnj.cli.options import Database, Files, Grace, Log, is_typed
+from gnj.cli.collector import spare
+from gnj.cli.options import Database, FetchAllow, Files, Grace, Log, allowed_hosts, check_hosts, is_typed
 from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
 
 if TYPE_CHECKING:
@@ -80,17 +79,7 @@ def serve(
             help="How long ended jobs are kept; 0: for ever. What was deleted goes after a day.",
         ),
     ] = None,
-    fetch_allow: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[HOST][:PORT]",
-            envvar="GNJ_FETCH_ALLOW",
-            show_default="none: only the ports 80 and 443 of public addresses are called",
-            help="A host that push workers and sources of transformation jobs may be called at besides, private ones as well; :PORT for that "
-            "port at public addresses. "
-            "May be repeated, or a list with commas.",
-        ),
-    ] = None,
+    fetch_allow: FetchAllow = None,
     files: Files = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
@@ -105,12 +94,11 @@ def serve(
     from gnj.cli.database import make_ready, open_jobs
     from gnj.cli.target import load
 
-    end_on_signals()
+    end_if_told = end_on_signals()
     log_to_stderr(log_level)
     if token is not None and not token.strip():
         raise CommandError(f"the token is empty; this makes a good one: {_RECOMMENDED}")
-    hosts = [host.strip() for text in fetch_allow or () for host in text.split(",") if host.strip()]
-    _check_hosts(hosts)
+    hosts = allowed_hosts(fetch_allow)
     target = load(workers) if workers else None
     if retention is None and (target is None or target.jobs is None or target.jobs.settings.retention is None):
         retention = WEEK
@@ -121,10 +109,12 @@ def serve(
         lease=lease,
         token=token,
         retention=retention,
-        fetch_allow=hosts or None,
+        fetch_allow=hosts,
         files=files,
     )
-    _check_hosts(jobs.settings.fetch_allow)
+    check_hosts(jobs.settings.fetch_allow)
+    if jobs.serves_transform:
+        _ = jobs.transform  # what is wrong with its settings is told here, not by every request
     with ExitStack() as stack:
         stack.enter_context(jobs)
         sockets = bind(host, port)
@@ -132,16 +122,8 @@ def serve(
             stack.enter_context(each)
         _guard(jobs, sockets, insecure=insecure)
         make_ready(jobs)
+        end_if_told()
         _serve(jobs, sockets, host, grace, with_workers=target is not None and bool(target.handlers.types))
-
-
-def _check_hosts(hosts: Sequence[str]) -> None:
-    from gnj.fetch.policy import Policy
-
-    try:
-        Policy(hosts)
-    except ValueError as error:
-        raise CommandError(f"--fetch-allow: {error}") from None
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -236,13 +218,12 @@ def _serve(jobs: GNJ, sockets: list[socket.socket], host: str, grace: float, *, 
             print(f"Content jobs below {url}/v2, files in {shown_files(jobs)}", flush=True)
         if jobs.serves_transform:
             print(f"Transformation jobs at {url}/transform/graphql", flush=True)
-        # What was made until now lives as long as the server does: to go through it takes the collector 50 ms each time, in
-        # which nobody is answered.
-        gc.collect()
-        gc.freeze()
+        spare()
 
+    app = jobs.asgi_app()
     server = Server(
-        jobs.asgi_app(),
+        app,
+        app.prompt,
         grace=grace,
         announce=announce,
         stop_workers=lambda seconds: worker.stop(grace=seconds) if worker else None,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -13,25 +14,30 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from gnj.cli.existing import opened
-from gnj.cli.options import Database
+from gnj.cli.options import Database, is_typed
 from gnj.cli.output import CommandError, printable
 from gnj.cli.show import iso, minute, print_json, print_table
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.model_transform import RUN_OVER, RunStatus, TransformRun
+from gnj.queue.runs import shown as run_told
 
 if TYPE_CHECKING:
     from gnj.app import GNJ
+    from gnj.cli.target import Target
     from gnj.transform.requests import JobView
 
 _LOOK = 0.2
 """Seconds between two looks at a run that is waited for."""
+_PATIENCE = 4.0
+"""Seconds after which a run that nobody has begun is likely to be one that nobody will."""
+_UNCHANGED = "the source has not changed"
 _ABOVE = "\x1b[K\r"
 
 app = typer.Typer(
     name="transform",
     rich_markup_mode="rich",
     no_args_is_help=True,
-    help="List and run transformation jobs, and export what they have written.",
+    help="List and run transformation jobs, look at their runs, and export what they have written.",
 )
 
 
@@ -84,7 +90,17 @@ def list_jobs(
 
 @app.command()
 def run(
+    context: typer.Context,
     job: Which,
+    target: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODULE:ATTR",
+            show_default="none: sources that gnj reads itself",
+            help="With --here: the gnj.GNJ whose functions read the sources and carry out attributes, and its database. The working "
+            "directory is searched first.",
+        ),
+    ] = None,
     database: Database = None,
     tenant: Tenant = "",
     here: Annotated[  # noqa: FBT002 - how Typer declares a flag
@@ -100,11 +116,20 @@ def run(
 
     A server does the run, or a worker. Ctrl-C ends the waiting, not the run.
     """
-    with _transform(database) as jobs:
+    from gnj.cli.target import load
+
+    if target is not None and not here:
+        raise CommandError(f"{target} goes with --here: otherwise a server or a worker does the run, as it was started")
+    loaded = None if target is None else load(target)
+    if loaded is not None and loaded.jobs is None:
+        raise CommandError(f"{target} has handlers alone: the functions that read sources are those of a gnj.GNJ")
+    with _transform(database, loaded, typed=is_typed(context, "database")) as jobs:
+        if here:
+            _refuse_unread(jobs, tenant, job)
         begun = jobs.transform_jobs.run_job(tenant, job)
         print(f"run {begun.id} of the transformation job {job}", flush=True)
         with jobs.worker([], transform=True, concurrency=1, poll=_LOOK) if here else nullcontext():
-            ended = _waited(jobs, begun)
+            ended = _waited(jobs, begun, hint="" if here else f"or gnj transform run {job} --here does it")
     print(_counts(ended))
     if ended.status is not RunStatus.SUCCESSFUL:
         why = "" if ended.error is None else f": {ended.error}"
@@ -121,7 +146,10 @@ def export(
     tenant: Tenant = "",
     format: Annotated[
         Format | None,
-        typer.Option(show_default="as the name of FILE ends, else jsonl", help="JSON Lines, or CSV with a header."),
+        typer.Option(
+            show_default="as the name of FILE ends, .csv or .jsonl; jsonl for one without an ending",
+            help="JSON Lines, or CSV with a header.",
+        ),
     ] = None,
     run: Annotated[
         int | None,
@@ -131,19 +159,15 @@ def export(
     """Export the current records of a transformation job, or what one of its runs wrote."""
     from gnj.transform import exporting
 
-    if format is None:
-        format = Format.CSV if file is not None and file.suffix.lower() == ".csv" else Format.JSONL
+    chosen = _format_of(file) if format is None else format
     with _transform(database) as jobs:
         if run is None:
             found = exporting.of_job(jobs.queue, tenant, job)
         else:
-            row = jobs.transform_jobs.run(tenant, run)
-            if row is None or row.transform_job_id != job:
-                raise CommandError(f"the transformation job {job} has no run {run}", exit_code=1)
-            found = exporting.of_run(jobs.queue, tenant, run)
+            found = exporting.of_run(jobs.queue, tenant, _run_of(jobs, tenant, job, run).id)
         try:
             with nullcontext(sys.stdout.buffer) if file is None else file.open("wb") as target:
-                for piece in found.pieces(format.value):
+                for piece in found.pieces(chosen.value):
                     target.write(piece)
         except BrokenPipeError:
             raise
@@ -151,10 +175,116 @@ def export(
             raise CommandError(f"{file or 'standard output'}: {error.strerror or error}", exit_code=1) from error
 
 
+@app.command()
+def runs(
+    job: Which,
+    database: Database = None,
+    tenant: Tenant = "",
+    rejected: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool,
+        typer.Option(
+            "--rejected", help="List the records that a run rejected, and why, in the place of the runs. Default: off."
+        ),
+    ] = False,
+    run: Annotated[
+        int | None,
+        typer.Option(
+            metavar="ID", show_default="the last one that ended well", help="With --rejected: of this run of the job."
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many, up to 1,000.")] = 50,
+    as_json: Annotated[  # noqa: FBT002 - how Typer declares a flag
+        bool,
+        typer.Option("--json", help="Print one JSON object a line, with the names of the GraphQL API. Default: off."),
+    ] = False,
+) -> None:
+    """List the runs of a transformation job, the newest first, or with --rejected the records that one of them rejected."""
+    if run is not None and not rejected:
+        raise CommandError("--run goes with --rejected: it names the run whose rejected records are listed")
+    with _transform(database) as jobs:
+        lists = jobs.transform_jobs
+        if not rejected:
+            _print_runs(lists.runs(tenant, job, limit=limit), as_json=as_json)
+            return
+        if run is None:
+            page = lists.job_records(tenant, job, limit=limit)
+        else:
+            page = lists.records(tenant, _run_of(jobs, tenant, job, run).id, limit=limit)
+    if as_json:
+        for each in page.rejected:
+            print_json({"source": each.source, "reasons": each.reasons})
+        return
+    print_table(
+        ("reasons", "record"),
+        [("; ".join(each.reasons), json.dumps(each.source, ensure_ascii=False)) for each in page.rejected],
+        yielding=["reasons", "record"],
+    )
+    if len(page.rejected) < page.rejected_total:
+        print(f"{len(page.rejected):,} of {page.rejected_total:,} that were rejected", file=sys.stderr)
+
+
+def _format_of(file: Path | None) -> Format:
+    """What the name of a file says that it is to hold. Raises `CommandError` for what gnj does not write."""
+    ending = "" if file is None else file.suffix.lower()
+    if ending in ("", ".jsonl"):
+        return Format.JSONL
+    if ending == ".csv":
+        return Format.CSV
+    raise CommandError(
+        f"{file}: files end with .csv or .jsonl; --format csv or jsonl says what is to be in another one"
+    )
+
+
+def _run_of(jobs: GNJ, tenant: str, job: int, run: int) -> TransformRun:
+    """A run of that job. Raises `CommandError`."""
+    row = jobs.transform_jobs.run(tenant, run)
+    if row is None or row.transform_job_id != job:
+        raise CommandError(f"the transformation job {job} has no run {run}", exit_code=1)
+    return row
+
+
+def _print_runs(rows: Sequence[TransformRun], *, as_json: bool) -> None:
+    if as_json:
+        for row in rows:
+            print_json(run_told(row))
+        return
+    print_table(
+        ("id", "status", "started", "finished", "read", "written", "rejected", "what"),
+        [
+            (
+                str(row.id),
+                (row.status.value, "red" if row.status is RunStatus.FAILED else ""),
+                "" if row.started_at is None else minute(row.started_at),
+                "" if row.finished_at is None else minute(row.finished_at),
+                f"{row.read:,}",
+                f"{row.written:,}",
+                f"{row.rejected:,}",
+                row.error or (_UNCHANGED if row.unchanged else ""),
+            )
+            for row in rows
+        ],
+        right={"id", "read", "written", "rejected"},
+        yielding=["what"],
+    )
+
+
+def _refuse_unread(jobs: GNJ, tenant: str, id: int) -> None:
+    """Raises `CommandError` where nobody here reads the job's source: its run would fail, and not be tried again."""
+    from gnj.transform.errors import NoHandler
+
+    row = jobs.transform_jobs.job_row(tenant, id)
+    for source in () if row is None else jobs.transform_jobs.sources_of(tenant, [row.source_id]).values():
+        try:
+            jobs.transform.hosts.sources.fetcher(source.type)
+        except NoHandler:
+            message = f"its source is of the type {source.type}, which a function of the host reads: name the gnj.GNJ that has it"
+            raise CommandError(f"{message}, as in gnj transform run {id} app:jobs --here") from None
+
+
 @contextmanager
-def _transform(database: str | None) -> Iterator[GNJ]:
+def _transform(database: str | None, target: Target | None = None, *, typed: bool = False) -> Iterator[GNJ]:
     """An application that has transformation jobs."""
-    with opened(database) as jobs:
+    with opened(database, target, typed=typed) as jobs:
         try:
             _ = jobs.transform_jobs
         except InvalidInput:
@@ -167,12 +297,15 @@ def _transform(database: str | None) -> Iterator[GNJ]:
             raise CommandError(str(error), exit_code=1) from error
 
 
-def _waited(jobs: GNJ, run: TransformRun) -> TransformRun:
-    """The run, once it is over; on a terminal it is told meanwhile how far it is."""
-    shown = sys.stderr.isatty()
+def _waited(jobs: GNJ, run: TransformRun, *, hint: str) -> TransformRun:
+    """The run, once it is over; on a terminal it is told meanwhile how far it is. With a hint, that is told of a run that nobody takes."""
+    shown, patience = sys.stderr.isatty(), time.monotonic() + _PATIENCE
     while run.status not in RUN_OVER:
         if shown:
             print(f"{_counts(run)}{_ABOVE}", end="", file=sys.stderr, flush=True)
+        if hint and run.status is RunStatus.PENDING and time.monotonic() >= patience:
+            print(f"no worker has taken it yet: gnj serve, gnj worker --transform {hint}", file=sys.stderr, flush=True)
+            hint = ""
         time.sleep(_LOOK)
         found = jobs.transform_jobs.run(run.tenant, run.id)
         if found is None:
@@ -182,7 +315,8 @@ def _waited(jobs: GNJ, run: TransformRun) -> TransformRun:
 
 
 def _counts(run: TransformRun) -> str:
-    return printable(f"{run.status.value}: {run.read:,} read, {run.written:,} written, {run.rejected:,} rejected")
+    told = f"; {_UNCHANGED}" if run.unchanged else ""
+    return printable(f"{run.status.value}: {run.read:,} read, {run.written:,} written, {run.rejected:,} rejected{told}")
 
 
 def _told(view: JobView) -> dict[str, Any]:

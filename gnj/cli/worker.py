@@ -9,7 +9,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
-from gnj.cli.options import Database, Files, Grace, Log, is_typed
+from gnj.cli.collector import spare
+from gnj.cli.options import Database, FetchAllow, Files, Grace, Log, allowed_hosts, check_hosts, is_typed
 from gnj.cli.output import CommandError, LogLevel, end_on_signals, log_to_stderr
 from gnj.queue.errors import GnjError
 
@@ -81,11 +82,15 @@ def worker(
             "--transform", help="Do the runs of transformation jobs, besides those of the handlers. Default: off."
         ),
     ] = False,
+    fetch_allow: FetchAllow = None,
     files: Files = None,
     grace: Grace = 25,
     log_level: Log = LogLevel.WARNING,
 ) -> None:
     """Run jobs with the handlers of a Python module, until SIGTERM or Ctrl-C.
+
+    With --transform, [bold]GNJ_SECRET_KEYS[/] and [bold]GNJ_FETCH_ALLOW[/] are to be those of the servers: the keys that credentials of
+    sources are encrypted with, and where sources may be.
 
     Then it takes no more jobs and ends with exit code 0 when those under way are done; what is not done within --grace
     goes back to the queue. A second signal does not wait.
@@ -93,11 +98,12 @@ def worker(
     from gnj.cli.database import make_ready, open_jobs, refuse_memory, shown_database, shown_files
     from gnj.cli.target import load
 
-    end_on_signals()
+    end_if_told = end_on_signals()
     log_to_stderr(log_level)
     more = [name for name, wanted in (("content", content), ("transformation", transform)) if wanted]
     if target is None and not more:
         raise CommandError("name the handlers, MODULE:ATTR, or say --content or --transform: there is nothing to run")
+    hosts = allowed_hosts(fetch_allow)
     loaded = load(target) if target is not None else None
     known = sorted(loaded.handlers.types) if loaded is not None else []
     if not known and not more:
@@ -113,9 +119,12 @@ def worker(
             raise CommandError("give either --database or --url")
         running = _remote(url, loaded.handlers, chosen, concurrency=concurrency, lease=lease, poll=poll)
         print(f"gnj worker for {', '.join(chosen)}, {concurrency} at once, server {_shown(url)}", flush=True)
+        spare()
+        end_if_told()
         running.run(grace=grace)
         return
-    with open_jobs(database, loaded, typed=is_typed(context, "database"), files=files) as jobs:
+    with open_jobs(database, loaded, typed=is_typed(context, "database"), files=files, fetch_allow=hosts) as jobs:
+        check_hosts(jobs.settings.fetch_allow)
         refuse_memory(jobs, "a worker of its own would never see a job (gnj serve --workers runs them together)")
         make_ready(jobs)
         try:
@@ -127,6 +136,8 @@ def worker(
         where, kinds = shown_database(jobs), [*chosen, *(f"{name} jobs" for name in more)]
         kept = f", files in {shown_files(jobs)}" if content else ""
         print(f"gnj worker for {', '.join(kinds)}, {concurrency} at once, database {where}{kept}", flush=True)
+        spare()
+        end_if_told()
         running.run(grace=grace)
 
 

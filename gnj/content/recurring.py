@@ -9,22 +9,22 @@ from __future__ import annotations
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
-from gnj.queue import schedules, works
+from gnj.queue import schedules
 from gnj.queue.errors import IllegalTransition, NotFound
+from gnj.queue.kinds import SYNC
 from gnj.queue.lists import limit as checked_limit
 from gnj.queue.lists import offset as checked_offset
-from gnj.queue.model import Job, Schedule, attributes
-from gnj.queue.model_content import CONTENT_UNFINISHED, SYNC, ContentJob, ContentStatus, ContentType
+from gnj.queue.model import Schedule, attributes
+from gnj.queue.model_content import CONTENT_UNFINISHED, ContentJob, ContentStatus
 from gnj.queue.service import Queue
 from gnj.queue.storage import Rows, Select
+from gnj.queue.syncs import NEWEST, newest_run
 from gnj.queue.unit import Unit
 from gnj.queue.values import Json, check_int
 from gnj.queue.where import And, Compare, Condition, Not, equal
-from gnj.queue.working import KEPT, WARNING, Line
 
 
 class RecurringStatus(StrEnum):
@@ -55,45 +55,6 @@ class RecurringSync:
     """Who made it: `{"id", "name", "email"}`."""
     has_runs: bool
     """Whether there is any run of it."""
-
-
-class SyncMaker:
-    """Makes the content job of a tick of `gnj:content.sync`; a `gnj.queue.schedules.Maker`. Looks at rows of the queue only.
-
-    Args:
-        kept: Lines of a content job's log that are kept.
-    """
-
-    def __init__(self, kept: int = KEPT) -> None:
-        self._kept = kept
-
-    def make(self, unit: Unit, row: Schedule) -> Job:
-        """The first task of the content job that is made."""
-        input = row.job["input"]
-        made = works.create(
-            unit,
-            row.tenant,
-            name=row.job["name"],
-            type=ContentType.SYNC_ENVIRONMENTS,
-            params={"base": input["base"], "target": input["target"]},
-            by=input["by"],
-            schedule_id=row.id,
-        )
-        first = unit.tx.get(Job, works.task_ids(made)[0])
-        assert first is not None  # noqa: S101 - tells the type checker what was just stored
-        return first
-
-    def busy(self, tx: Rows, row: Schedule) -> bool:
-        """Whether the newest run of the schedule has not ended."""
-        newest = _newest(tx, row.id)
-        return newest is not None and newest.status in CONTENT_UNFINISHED
-
-    def skipped(self, unit: Unit, row: Schedule, at: datetime) -> None:
-        """Says so, as a WARNING in the log of the run that has not ended."""
-        newest = _newest(unit.tx, row.id)
-        if newest is not None:
-            told = Line(WARNING, f"the run of {at:%Y-%m-%dT%H:%M:%SZ} was skipped: this one had not ended")
-            works.log(unit, newest, works.task_ids(newest)[0], [told], beyond=self._kept)
 
 
 class RecurringJobs:
@@ -151,7 +112,7 @@ class RecurringJobs:
 
         def command(unit: Unit) -> ContentJob:
             row = _existing(unit, tenant, id)
-            newest = _newest(unit.tx, row.id)
+            newest = newest_run(unit.tx, row.id)
             if newest is not None and newest.status in CONTENT_UNFINISHED:
                 raise IllegalTransition(f"the job {newest.id}, its last run, has not ended")
             job = schedules.run(unit, tenant, row.id)
@@ -186,20 +147,19 @@ class RecurringJobs:
     def _all(self, tenant: str) -> list[RecurringSync]:
         """Those of a tenant that are not deleted, the newest first: 100 at most."""
         with self.queue.storage.begin(write=False) as tx:
-            select = Select(equal(Schedule, deleted_at=None), order=_NEWEST)
+            select = Select(equal(Schedule, deleted_at=None), order=NEWEST)
             return _shown(tx, [row for row in tx.find(Schedule, select, tenant=tenant) if is_sync(row)])
 
     def _deleted(self, tenant: str, offset: int, limit: int) -> tuple[Sequence[RecurringSync], int]:
         """A page of those of a tenant that are deleted, of which there may be any number, and how many there are."""
         which: Condition = And((Not(equal(Schedule, deleted_at=None)), Compare(_JOB, ("type",), "eq", SYNC)))
         with self.queue.storage.begin(write=False) as tx:
-            page = tx.find(Schedule, Select(which, _NEWEST, limit, offset, deleted=True), tenant=tenant)
+            page = tx.find(Schedule, Select(which, NEWEST, limit, offset, deleted=True), tenant=tenant)
             # their ids, no more of them: `count` does not count what is deleted
             return _shown(tx, page), len(tx.columns(Schedule, ["id"], Select(which, deleted=True), tenant=tenant))
 
 
 _JOB: Final = attributes(Schedule)["job"]
-_NEWEST: Final = (("id", True),)
 
 
 def is_sync(row: Schedule) -> bool:
@@ -214,18 +174,13 @@ def _existing(unit: Unit, tenant: str, id: int) -> Schedule:
     return row
 
 
-def _newest(tx: Rows, schedule_id: int) -> ContentJob | None:
-    select = Select(equal(ContentJob, schedule_id=schedule_id), order=_NEWEST, limit=1)
-    return next(iter(tx.find(ContentJob, select)), None)
-
-
 def _shown(tx: Rows, rows: Sequence[Schedule]) -> list[RecurringSync]:
     """What schedules are shown as: the newest runs of all of them are looked up at once."""
     if not rows:
         return []
     newest = Select(
         equal(ContentJob, schedule_id=tuple(row.id for row in rows)),
-        order=_NEWEST,
+        order=NEWEST,
         limit=1,
         per="schedule_id",
     )

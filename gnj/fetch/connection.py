@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import select
 import socket
 import ssl
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Final
+from typing import Final, TypeVar
 
 from gnj.fetch.address import Place
 from gnj.fetch.look_ups import LookUps
 from gnj.fetch.policy import Address, Policy
+from gnj.fetch.waits import GoOn, steps
 
 CONNECT: Final = 5.0
 """Seconds for a connection to one address."""
@@ -30,11 +34,22 @@ _KEPT: Final = 100
 """Idle connections to one place at most."""
 UNREACHABLE: Final = "connection failed"
 """Why there was no answer: never more, for who reads it is not to learn what is where in the server's network."""
-INVALID: Final = "the answer is no valid HTTP"
+_BEGUN: Final = frozenset({errno.EINPROGRESS, errno.EWOULDBLOCK})
+"""What says that a connection is being made; the second one on Windows."""
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class Failure(Exception):
     """There was no answer, or one that is too long. What it says names no address and no port."""
+
+
+class Malformed(Failure):
+    """The answer is none of HTTP, or more than one may have before its body."""
+
+    def __init__(self) -> None:
+        super().__init__("the answer is no valid HTTP")
 
 
 class Connection:
@@ -47,6 +62,8 @@ class Connection:
         self.deadline = 0.0
         self.idle = math.inf
         """Seconds at most until something more comes, or can be sent."""
+        self.go_on: GoOn | None = None
+        """Asked while it waits; see `gnj.fetch.waits`."""
         self._read = b""
         self._at = 0
         """Up to where that was taken."""
@@ -67,21 +84,19 @@ class Connection:
         """Sends all of it."""
         view = memoryview(data)
         while view:
-            self.sock.settimeout(self.left())
-            view = view[self.sock.send(view) :]
+            view = view[self._waited(self.sock.send, view) :]
 
     def receive(self) -> bytes:
         """What comes next; b"" at the end."""
         if self.rest:
             return self._take(len(self._read))
-        self.sock.settimeout(self.left())
-        return self.sock.recv(_PIECE)
+        return self._waited(self.sock.recv, _PIECE)
 
     def upto(self, end: bytes, most: int) -> bytes:
-        """All before `end`, which is taken as well. Raises `Failure` where there are more than `most` bytes without one."""
+        """All before `end`, which is taken as well. Raises `Malformed` where there are more than `most` bytes without one."""
         while (found := self._read.find(end, self._at)) < 0:
             if len(self._read) - self._at > most:
-                raise Failure(INVALID)
+                raise Malformed
             before = self._take(len(self._read))
             self._fill()
             self._read = before + self._read
@@ -97,7 +112,7 @@ class Connection:
         """All up to an empty line, which is taken as well."""
         data = self.upto(b"\r\n\r\n", MAX_HEAD)
         if len(data) > MAX_HEAD:
-            raise Failure(INVALID)
+            raise Malformed
         return data
 
     def some(self, most: int) -> bytes:
@@ -105,6 +120,9 @@ class Connection:
         if not self.rest:
             self._fill()
         return self._take(self._at + most)
+
+    def _waited(self, do: Callable[[T], U], what: T) -> U:
+        return _waited(self.sock, time.monotonic() + self.left(), self.go_on, do, what)
 
     def _fill(self) -> None:
         self._read, self._at = self.receive(), 0
@@ -123,7 +141,7 @@ class Connection:
         if self.rest or time.monotonic() - self.used > IDLE or time.monotonic() - self.made > OLD:
             return False
         try:
-            return not _is_readable(self.sock)
+            return not _is_ready(self.sock, 0.0)
         except (OSError, ValueError):
             return False
 
@@ -176,7 +194,7 @@ class Pool:
 
     def give(self, connection: Connection) -> None:
         """Keeps a connection for the next call."""
-        connection.used, connection.idle = time.monotonic(), math.inf
+        connection.used, connection.idle, connection.go_on = time.monotonic(), math.inf, None
         stale: list[Connection] = []
         with self._lock:
             if self._closed:
@@ -210,7 +228,14 @@ class Pool:
                 connection.close()
 
 
-def connected(place: Place, policy: Policy, pool: Pool, deadline: float, seconds: float = CONNECT) -> Connection:
+def connected(
+    place: Place,
+    policy: Policy,
+    pool: Pool,
+    deadline: float,
+    seconds: float = CONNECT,
+    go_on: GoOn | None = None,
+) -> Connection:
     """A connection to a place: one that was kept, or a new one to an address that was checked.
 
     Args:
@@ -219,20 +244,21 @@ def connected(place: Place, policy: Policy, pool: Pool, deadline: float, seconds
         pool: What has those that were kept.
         deadline: Until when, as `time.monotonic` has it.
         seconds: For one address.
+        go_on: Asked while it waits; see `gnj.fetch.waits`.
 
     Raises `Blocked`, OSError, and TimeoutError at the deadline.
     """
     key = (place.scheme, place.host, place.port)
     if (kept := pool.take(key)) is not None:
         return kept
-    addresses = _checked(place, policy, pool, deadline)
+    addresses = _checked(place, policy, pool, deadline, go_on)
     failed: OSError = OSError("no address")
     for address in addresses:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         try:
-            return Connection(_dialled(place, address, pool, deadline, seconds), key)
+            return Connection(_dialled(place, address, pool, time.monotonic() + min(seconds, left), go_on), key)
         except OSError as error:
             failed = error
     if isinstance(failed, TimeoutError) and deadline - time.monotonic() > 0:
@@ -240,38 +266,69 @@ def connected(place: Place, policy: Policy, pool: Pool, deadline: float, seconds
     raise failed
 
 
-def _checked(place: Place, policy: Policy, pool: Pool, deadline: float) -> list[Address]:
+def _checked(place: Place, policy: Policy, pool: Pool, deadline: float, go_on: GoOn | None) -> list[Address]:
     """What the policy says. A name is looked up on another thread, for nothing else bounds how long that takes."""
     check = partial(policy.check, place.host, place.port, place.scheme)
     if place.ip is not None:
         return check()
-    return pool.look_ups.get((policy, place.host, place.port, place.scheme), check, deadline)
+    return pool.look_ups.get((policy, place.host, place.port, place.scheme), check, deadline, go_on)
 
 
-def _dialled(place: Place, address: Address, pool: Pool, deadline: float, seconds: float) -> socket.socket:
+def _dialled(place: Place, address: Address, pool: Pool, ends: float, go_on: GoOn | None) -> socket.socket:
     family = socket.AF_INET if address.ip.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.settimeout(max(0.001, min(seconds, deadline - time.monotonic())))
-        sock.connect((str(address.ip), address.port))
+        sock.settimeout(0.0)
+        if (status := sock.connect_ex((str(address.ip), address.port))) in _BEGUN:
+            status = _waited(sock, ends, go_on, _status, sock)
+        _check(status)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if place.scheme == "https":
-            sock.settimeout(max(0.001, min(seconds, deadline - time.monotonic())))
-            return pool.tls.wrap_socket(sock, server_hostname=place.host)
+            sock = pool.tls.wrap_socket(sock, server_hostname=place.host, do_handshake_on_connect=False)
+            _waited(sock, ends, go_on, ssl.SSLSocket.do_handshake, sock)
     except BaseException:
         sock.close()
         raise
     return sock
 
 
+def _status(sock: socket.socket) -> int:
+    """What has become of the connection that is being made. Raises TimeoutError where it is not known within the timeout of the socket."""
+    if not _is_ready(sock, sock.gettimeout() or 0.0, sends=True):
+        raise TimeoutError
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _check(status: int) -> None:
+    if status == errno.ETIMEDOUT:
+        raise ConnectionError(status, os.strerror(status))  # no wait of ours
+    if status:
+        raise OSError(status, os.strerror(status))
+
+
+def _waited(sock: socket.socket, ends: float, go_on: GoOn | None, do: Callable[[T], U], what: T) -> U:
+    """What `do` gives once the socket lets it. Raises TimeoutError at the end, OSError, and what `go_on` raises."""
+    for seconds in steps(ends, go_on):
+        sock.settimeout(seconds)
+        try:
+            return do(what)
+        except TimeoutError as error:
+            if error.errno is not None:  # the system has given up the connection, however long the wait may be
+                raise ConnectionError from error
+    raise AssertionError  # pragma: no cover - the steps end with an error
+
+
 if hasattr(select, "poll"):
 
-    def _is_readable(sock: socket.socket) -> bool:
+    def _is_ready(sock: socket.socket, seconds: float, *, sends: bool = False) -> bool:
+        """Whether something has come, or can be sent, within so many seconds."""
         poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return bool(poll.poll(0))
+        poll.register(sock, select.POLLOUT if sends else select.POLLIN)
+        return bool(poll.poll(math.ceil(seconds * 1_000)))
 
 else:  # pragma: no cover - Windows
 
-    def _is_readable(sock: socket.socket) -> bool:
-        return bool(select.select([sock], [], [], 0)[0])
+    def _is_ready(sock: socket.socket, seconds: float, *, sends: bool = False) -> bool:
+        """Whether something has come, or can be sent, within so many seconds."""
+        one = [sock]
+        return any(select.select([] if sends else one, one if sends else [], one, seconds))

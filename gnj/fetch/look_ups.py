@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
+
+from gnj.fetch.waits import GoOn, steps
 
 T = TypeVar("T")
 
@@ -35,13 +36,14 @@ class LookUps(Generic[T]):
         self._queued: deque[_LookUp[T]] = deque()
         self._threads = 0
 
-    def get(self, key: Hashable, look: Callable[[], T], deadline: float) -> T:
+    def get(self, key: Hashable, look: Callable[[], T], deadline: float, go_on: GoOn | None = None) -> T:
         """What `look` gives or raises. Raises TimeoutError at the deadline (`time.monotonic`), OSError where there is no thread.
 
         Args:
             key: Alike for those that look for the same.
             look: Looks.
             deadline: Until when the caller waits; the look-up itself may go on.
+            go_on: Asked meanwhile; see `gnj.fetch.waits`.
         """
         with self._lock:
             asked = self._asked.get(key)
@@ -52,11 +54,11 @@ class LookUps(Generic[T]):
                 self._asked[key] = asked
                 self._queued.append(asked)
             asked.waiting += 1
-        done = asked.done.wait(max(0.0, deadline - time.monotonic()))
-        with self._lock:
-            asked.waiting -= 1
-        if not done:
-            raise TimeoutError
+        try:
+            any(map(asked.done.wait, steps(deadline, go_on)))
+        finally:
+            with self._lock:
+                asked.waiting -= 1
         if asked.error is not None:
             raise asked.error
         return asked.found  # type: ignore[return-value]  # there is no error: it was found

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import Final
 
 from gnj.fetch.address import Place
-from gnj.fetch.connection import INVALID, MAX_HEAD, Connection, Failure
+from gnj.fetch.connection import MAX_HEAD, Connection, Failure, Malformed
 from gnj.fetch.policy import Blocked
 
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: ([^\r\n]*))?")
@@ -64,21 +64,21 @@ def request_of(place: Place, method: str, headers: Mapping[str, str], body: byte
 
 
 def head_of(connection: Connection) -> Head:
-    """The answer's head, which is read. Raises `Failure`, and TimeoutError."""
+    """The answer's head, which is read. Raises `Failure`, `Malformed` for what is none, and TimeoutError."""
     for _ in range(_INTERIM):
         first, *lines = connection.head().split(b"\r\n")
         found = _STATUS.fullmatch(first)
         if found is None or found[1] == b"101":
-            raise Failure(INVALID)
+            raise Malformed
         if (status := int(found[1])) >= 200:
             break
     else:
-        raise Failure(INVALID)
+        raise Malformed
     headers: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(b":")
         if not colon or not name or name != name.strip():
-            raise Failure(INVALID)
+            raise Malformed
         key, text = name.decode("latin-1").lower(), value.strip().decode("latin-1")
         headers[key] = f"{headers[key]}, {text}" if key in headers else text
     keeps = first.startswith(b"HTTP/1.1") and "close" not in headers.get("connection", "").lower()
@@ -93,11 +93,11 @@ def pieces_of(connection: Connection, head: Head, most: int) -> Iterator[bytes]:
         return
     if coding is not None:
         if coding.lower() != "chunked" or length is not None:
-            raise Failure(INVALID)
+            raise Malformed
         yield from _chunks(connection, most)
     elif length is not None:
         if not (length.isascii() and length.isdigit() and len(length) <= 15):
-            raise Failure(INVALID)
+            raise Malformed
         if int(length) > most:
             raise TooLong(most)
         yield from _exactly(connection, int(length))
@@ -122,7 +122,7 @@ def _chunks(connection: Connection, most: int) -> Iterator[bytes]:
     while True:
         found = _SIZE.fullmatch(connection.line(1_024))
         if found is None:
-            raise Failure(INVALID)
+            raise Malformed
         size = int(found[1], 16)
         if size > left:
             raise TooLong(most)
@@ -131,11 +131,11 @@ def _chunks(connection: Connection, most: int) -> Iterator[bytes]:
         left -= size
         yield from _exactly(connection, size)
         if connection.line(2):
-            raise Failure(INVALID)
+            raise Malformed
     for _ in range(100):  # the trailers
         if not connection.line(MAX_HEAD):
             return
-    raise Failure(INVALID)
+    raise Malformed
 
 
 def phrase_of(status: int) -> str:

@@ -159,6 +159,8 @@ def _is_address(host: str) -> bool:
 
 
 def _entry(text: str) -> tuple[str, int | None]:
+    if "/" in text:
+        raise BadUrl("write host or host:port, without http:// and a path")
     if text.count(":") > 1 and not text.startswith("["):
         return f"[{text}]", None
     return split_port(text)

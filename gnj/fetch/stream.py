@@ -6,6 +6,7 @@ Every hop is looked up, checked and dialled as a call of its own is. What is mea
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from gnj.fetch.address import BadUrl, Place, place_of
 from gnj.fetch.connection import UNREACHABLE, Connection, Failure, Pool, connected
 from gnj.fetch.messages import Head, head_of, pieces_of, request_of
 from gnj.fetch.policy import Blocked, Policy
+from gnj.fetch.waits import GoOn
 
 logger = logging.getLogger("gnj.fetch")
 
@@ -83,6 +85,13 @@ class Bounds:
     """Bytes of the body, as it is sent."""
     redirects: int
     """How many are followed."""
+    go_on: GoOn | None = None
+    """Asked while it waits; see `gnj.fetch.waits`."""
+
+    @property
+    def silent(self) -> str:
+        """What is told where nothing more has come."""
+        return f"nothing came for {self.idle:g} s"
 
 
 class Stream:
@@ -97,7 +106,7 @@ class Stream:
         self.is_over = False
         """Whether the body was read to its end."""
         self._connection = connection
-        self._patience = bounds.patience
+        self._bounds = bounds
         self._pieces = pieces_of(connection, head, bounds.most)
         self._rest = b""
 
@@ -108,7 +117,7 @@ class Stream:
         """
         parts = [self._rest]
         missing = size - len(self._rest)
-        with _told(), self._patience.wait() as self._connection.deadline:
+        with _told(self._bounds.silent), self._bounds.patience.wait() as self._connection.deadline:
             while missing > 0 and not self.is_over:
                 piece = next(self._pieces, b"")
                 self.is_over = not piece
@@ -155,16 +164,17 @@ def _place(url: str) -> Place:
 def _asked(place: Place, outgoing: Outgoing, bounds: Bounds, policy: Policy, pool: Pool) -> tuple[Connection, Head]:
     """The connection on which the request was sent, and the head of the answer."""
     request = request_of(place, outgoing.method, outgoing.headers, outgoing.body, "gzip")
-    with _told(), bounds.patience.wait() as deadline:
+    with _told(f"there was no connection within {bounds.connect:g} s"), bounds.patience.wait() as deadline:
         soon = min(deadline, time.monotonic() + bounds.connect)
-        connection = connected(place, policy, pool, soon, bounds.connect)
-        try:
-            connection.deadline, connection.idle = deadline, bounds.idle
+        connection = connected(place, policy, pool, soon, math.inf, bounds.go_on)
+    try:
+        connection.idle, connection.go_on = bounds.idle, bounds.go_on
+        with _told(bounds.silent), bounds.patience.wait() as connection.deadline:
             connection.send(request)
             return connection, head_of(connection)
-        except BaseException:
-            connection.close()
-            raise
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _redirected(outgoing: Outgoing, place: Place, status: int, location: str) -> Outgoing:
@@ -191,12 +201,12 @@ def _redirected(outgoing: Outgoing, place: Place, status: int, location: str) ->
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What goes wrong on the way, as who asked is told it: neither names nor addresses."""
+def _told(late: str) -> Iterator[None]:
+    """What goes wrong on the way, as who asked is told it: neither names nor addresses; `late` of a wait that took too long."""
     try:
         yield
     except TimeoutError:
-        raise TimeoutError("the call took too long") from None
+        raise TimeoutError(late) from None
     except OSError as error:
         # the host may be made of credentials
         logger.info("a call failed: %s %s", type(error).__name__, error.errno)

@@ -36,9 +36,11 @@ from graphql.language import (
 from gnj.graphql.cache import DocumentCache, weight
 from gnj.graphql.errors import (
     CODES,
+    Ended,
     ErrorBody,
     Stage,
     field_errors,
+    known,
     refused,
     request_errors,
     unavailable,
@@ -50,7 +52,7 @@ from gnj.graphql.plans import Plan, Planner, Replay
 from gnj.graphql.rules import Operation, Rules, check_rows, operations
 from gnj.queue import deadline
 from gnj.queue.errors import SchemaError
-from gnj.queue.later import Later
+from gnj.queue.later import Later, may_wait
 
 
 @dataclass(slots=True, eq=False)
@@ -148,6 +150,7 @@ class Engine:
         document = self._cache.get(query, key)
         if document is not None:
             return document
+        may_wait()  # to parse and validate takes milliseconds
         limits = rules.limits
         if len(query) > limits.characters:
             message = f"Syntax Error: the document has more than {limits.characters:,} characters."
@@ -222,19 +225,30 @@ class Engine:
             return executor if isinstance(executor, Outcome) else self._executed(executor)
 
         def ended_later(get: Callable[[], dict[str, Any] | Replay]) -> Outcome:
-            with deadline.instead(limit):
-                return ended(get())
+            try:
+                with deadline.instead(limit):
+                    return ended(get())
+            except Ended as reached:
+                return _ended(reached)
 
         with deadline.within(limits.operation_seconds, limits.statement_seconds) as limit:
             plan = self._plan(document, operation)
             coerced = None if plan is None else plan.coerced(values)
-            ran = None if plan is None or coerced is None else plan.run(coerced, context, later=later)
+            if coerced is None or not (plan and plan.prompt):
+                may_wait()
+            try:
+                ran = None if plan is None or coerced is None else plan.run(coerced, context, later=later)
+            except Ended as reached:
+                return _ended(reached)
+            if isinstance(ran, Replay):
+                may_wait()
             return ran.then(ended_later) if isinstance(ran, Later) else ended(ran)
 
     def _plan(self, document: Document, operation: Operation) -> Plan | None:
         node, plans = operation.node, document.plans
         name = node.name.value if node.name else None
         if name not in plans:
+            may_wait()
             # with its values in the text, it will hardly come again
             if not document.executed and not self._planner.waits(node):
                 document.executed = True
@@ -346,8 +360,11 @@ class Engine:
 
     def _executed(self, executor: Executor[Any]) -> Outcome:
         limits = self.limits
-        with deadline.within(limits.operation_seconds, limits.statement_seconds):
-            result = executor.execute_operation()
+        try:
+            with deadline.within(limits.operation_seconds, limits.statement_seconds):
+                result = executor.execute_operation()
+        except Ended as reached:
+            return _ended(reached)
         if not isinstance(result, ExecutionResult):
             raise TypeError("a synchronous execution gave no result")
         if not result.errors:
@@ -388,6 +405,10 @@ class Engine:
 
 def _refused(stage: Stage, message: str) -> Outcome:
     return Outcome({"errors": [refused(message, CODES[stage])]}, stage)
+
+
+def _ended(reached: Ended) -> Outcome:
+    return Outcome({"errors": [known(reached.error)], "data": None}, Stage.EXECUTE)
 
 
 def _first_field(document: DocumentNode, selected: SelectionSetNode) -> str:

@@ -30,6 +30,17 @@ ErrorBody = dict[str, Any]
 """One entry of `errors` in a response: message, locations, path, extensions."""
 
 
+class Ended(BaseException):
+    """Ends an operation: `error` is its answer, without data. What a field raises else is told once for each row it is asked of.
+
+    No `Exception`, since graphql-core would make a field's error of it, and go on.
+    """
+
+    def __init__(self, error: GnjError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
 class Stage(StrEnum):
     """How far an operation came; decides the code of its errors and the HTTP status (spec/gnj-graphql.md, section 1)."""
 

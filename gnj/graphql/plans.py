@@ -55,11 +55,13 @@ from gnj.queue.later import Later, settled
 class OnContext:
     """A resolver of a root field that looks at nothing but the context of the operation and the field's arguments.
 
-    Its answer may be on its way (`Later`), where it `waits` for longer than a thread is to be kept.
+    Its answer may be on its way (`Later`), where it `waits` for longer than a thread is to be kept. A `prompt` one may be called
+    where nothing may wait (`gnj.queue.later.promptly`).
     """
 
     answer: Callable[[Any, dict[str, Any]], Any]
     waits: bool = False
+    prompt: bool = False
 
     def __call__(self, _source: object, info: GraphQLResolveInfo[Any], /, **arguments: Any) -> Any:
         """Resolves the field, called by graphql-core."""
@@ -113,6 +115,7 @@ class _Root:
     answer: Callable[[Any, dict[str, Any]], Any]
     arguments: Callable[[Mapping[str, Any]], dict[str, Any]]
     complete: Convert
+    prompt: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,11 @@ class Plan:
 
     _variables: Sequence[_Variable]
     _roots: Sequence[_Root]
+
+    @property
+    def prompt(self) -> bool:
+        """Whether it may be run where nothing may wait: of several fields, all but the last are waited for."""
+        return len(self._roots) == 1 and self._roots[0].prompt
 
     def coerced(self, given: Mapping[str, Any]) -> dict[str, Any] | None:
         """The values of the variables; None if graphql-core has to look at them."""
@@ -269,10 +277,19 @@ class _Planning:
 
     def root(self, type_: GraphQLObjectType, node: FieldNode) -> _Root:
         """A root field."""
+        if node.name.value == "__typename":
+            return _Root(
+                _key(node),
+                lambda _context, _arguments: type_.name,
+                lambda _given: {},
+                conversions.constant(type_.name),
+                prompt=True,
+            )
         field = self._schema.get_field(type_, node.name.value)
         if field is None or not isinstance(field.resolve, OnContext):
             raise Unusual
-        return _Root(_key(node), field.resolve.answer, _arguments(field, node), self._completed(field.type, node))
+        found = field.resolve
+        return _Root(_key(node), found.answer, _arguments(field, node), self._completed(field.type, node), found.prompt)
 
     def _completed(self, type_: GraphQLOutputType, node: FieldNode) -> Convert:
         if isinstance(type_, GraphQLNonNull):

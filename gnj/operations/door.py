@@ -1,51 +1,23 @@
-"""Where a host registers its operations: the three doors, and what was brought through them."""
+"""Where a host registers its operations: the three doors. Light, since every `GNJ` has them: what is brought through them loads the
+rest (0.3 MB).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
-from gnj.access import Kind
-from gnj.operations.spec import Mode, Operation, Origin, Root, caller
+from gnj.operations.modes import Mode, Root
 from gnj.queue.errors import SchemaFrozen
 from gnj.queue.values import shown
 
 if TYPE_CHECKING:
+    from gnj.access import Kind
+    from gnj.operations.registered import Extension, Mapped, Registered
+    from gnj.operations.spec import Operation
     from gnj.operations.typed import Function
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extension:
-    """SDL and what resolves it, as it was registered."""
-
-    type_defs: str
-    bindables: tuple[Any, ...]
-    origin: Origin
-    transaction: str = Mode.READ_COMMITTED
-    action: Kind | str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mapped:
-    """An `Operation` of `custom_mutations`, and its name."""
-
-    name: str
-    operation: Operation
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """What came through the doors."""
-
-    owner: Any
-    """The `GNJ` it was registered with."""
-    functions: Sequence[Function] = ()
-    mapped: Sequence[Mapped] = ()
-    extensions: Sequence[Extension] = ()
 
 
 class CustomOperations:
@@ -60,14 +32,27 @@ class CustomOperations:
     def __init__(self, custom_mutations: Mapping[str, Operation] | None = None) -> None:
         self._functions: list[Function] = []
         self._extensions: list[Extension] = []
-        there = Origin.of_frame(caller(3), "custom_mutations")
-        self._mapped = [
-            Mapped(name=name, operation=each, origin=Origin.of(each.resolve, there))
-            for name, each in (custom_mutations or {}).items()
-        ]
+        self._mapped: list[Mapped] = []
+        if custom_mutations:
+            from gnj.operations.registered import Mapped  # noqa: PLC0415 - see above
+            from gnj.operations.spec import Origin, caller  # noqa: PLC0415 - likewise
+
+            there = Origin.of_frame(caller(3), "custom_mutations")
+            self._mapped += [
+                Mapped(name=name, operation=each, origin=Origin.of(each.resolve, there))
+                for name, each in custom_mutations.items()
+            ]
+
+    def adopt(self, other: CustomOperations) -> None:
+        """Takes over what was registered with another one, in whose place this one serves; `other` keeps it as well."""
+        self._functions += other._functions
+        self._extensions += other._extensions
+        self._mapped += other._mapped
 
     def freeze(self) -> Registered:
         """What was registered; from now on nothing can be."""
+        from gnj.operations.registered import Registered  # noqa: PLC0415 - likewise
+
         self._frozen = True
         return Registered(self, tuple(self._functions), tuple(self._mapped), tuple(self._extensions))
 
@@ -199,6 +184,9 @@ class CustomOperations:
 
         Raises `SchemaFrozen` when the schema was built already.
         """
+        from gnj.operations.registered import Extension  # noqa: PLC0415 - likewise
+        from gnj.operations.spec import Origin, caller  # noqa: PLC0415 - likewise
+
         self._check_open("extend")
         text = type_defs if isinstance(type_defs, str) else "\n\n".join(type_defs)
         origin = Origin.of_frame(caller(), "extend")
@@ -207,6 +195,8 @@ class CustomOperations:
         )
 
     def _registered(self, root: Root, fn: Any, options: Mapping[str, Any]) -> Any:
+        from gnj.operations.spec import Origin, caller  # noqa: PLC0415 - likewise
+
         self._check_open(f"@{root.lower()}")
         frame = caller(3)
         # the types a function's annotations name may be those of the function it stands in

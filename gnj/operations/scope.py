@@ -10,7 +10,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from gnj.access import Principal, RequestContext
-from gnj.operations.spec import Mode, OperationSpec
+from gnj.operations.modes import Mode
+from gnj.operations.spec import OperationSpec
 from gnj.queue.errors import GnjError
 from gnj.queue.service import Queue
 from gnj.transaction import AsyncTransaction, Transaction

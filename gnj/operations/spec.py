@@ -7,36 +7,17 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import FrameType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gnj.access import Kind
+from gnj.operations.modes import Mode, Root
 from gnj.queue.errors import SchemaError
 
 if TYPE_CHECKING:
     from gnj.operations.scope import Scope
 
 Values: TypeAlias = Mapping[str, Any]
-
-
-class Mode(StrEnum):
-    """In which transaction an operation runs."""
-
-    READ_COMMITTED = "read_committed"
-    """One of gnj's ordinary transactions."""
-    SERIALIZABLE = "serializable"
-    """One that behaves as if it ran alone; where that cannot be, the operation is done again from its beginning."""
-    NONE = "none"
-    """In none: the operation cannot have one."""
-
-
-class Root(StrEnum):
-    """The type whose field an operation is."""
-
-    QUERY = "Query"
-    MUTATION = "Mutation"
-    SUBSCRIPTION = "Subscription"
 
 
 KINDS: Mapping[Root, Kind] = MappingProxyType(

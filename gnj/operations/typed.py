@@ -13,8 +13,9 @@ from typing import Any, Final
 from gnj.access import Kind, Principal, RequestContext
 from gnj.operations.annotations import Place, Type, Types, argument, bare, camel_case, check_name, converted, described
 from gnj.operations.models import Part
+from gnj.operations.modes import Mode, Root
 from gnj.operations.scope import Scope
-from gnj.operations.spec import Mode, OperationSpec, Origin, Root, innermost, is_async, kind_of, mode_of
+from gnj.operations.spec import OperationSpec, Origin, innermost, is_async, kind_of, mode_of
 from gnj.transaction import AsyncTransaction, Transaction
 
 _INJECTED: Final[Mapping[Any, Callable[[Scope], Any]]] = {

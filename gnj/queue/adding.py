@@ -15,7 +15,7 @@ from gnj.queue.keeping import throttle_of
 from gnj.queue.later import Later, settled
 from gnj.queue.model import Job
 from gnj.queue.states import JOB_ENDED
-from gnj.queue.sweep import Sweeping
+from gnj.queue.sweeping import Sweeping
 from gnj.queue.unit import Unit
 from gnj.queue.values import Json
 

@@ -11,14 +11,17 @@ from typing import Final
 from gnj.queue import jobs
 from gnj.queue.errors import Conflict, GnjError, InvalidInput, LeaseLost, StorageUnavailable
 from gnj.queue.gate import Gated
+from gnj.queue.making import quick
 from gnj.queue.model import Batch, Job, Pipeline
 from gnj.queue.states import JOB_CLAIMED, JOB_MOVES, JobStatus
 from gnj.queue.unit import Unit
 from gnj.queue.values import Json, check_int, check_json, check_seconds, clean_text, shown
 
+_SUCCESSFUL: Final = JobStatus.SUCCESSFUL  # of the class it takes 0.1 µs each time
 _RELEASED = JOB_MOVES["release"].changes(JobStatus.PROCESSING)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a claim ended: what a worker tells.
@@ -100,12 +103,12 @@ class Ends(Gated):
         left: Sequence[int] = range(len(outcomes))
         if self.unheard("succeeded"):
             lean = [place for place in left if _is_lean(outcomes[place])]
-            told = [outcomes[place] for place in lean]
-            ends = [(outcome.claim.id, outcome.claim.attempt, outcome.output) for outcome in told]
+            told = outcomes if len(lean) == len(outcomes) else [outcomes[place] for place in lean]
+            ends = [((claim := outcome.claim).id, claim.attempt, outcome.output) for outcome in told]
             done = self._completed(told, ends) if ends else []
-            ended = {place for place, applied in zip(lean, done, strict=True) if applied}
-            if len(ended) == len(outcomes):
+            if done.count(True) == len(outcomes):
                 return results
+            ended = {place for place, applied in zip(lean, done, strict=True) if applied}
             left = [place for place in left if place not in ended]
         locked = self._locked([outcomes[place].claim for place in left])
         for place in left:
@@ -223,5 +226,4 @@ class Ends(Gated):
 
 
 def _is_lean(outcome: Outcome) -> bool:
-    claim = outcome.claim
-    return outcome.status is JobStatus.SUCCESSFUL and not claim.is_member
+    return outcome.status is _SUCCESSFUL and not outcome.claim.is_member

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from gnj.queue import model_transform, runs
 from gnj.queue.clock import NOW
 from gnj.queue.feed import Change
+from gnj.queue.kinds import CONTENT, TRANSFORM
 from gnj.queue.model import ContentJob, Pipeline
-from gnj.queue.model_content import KIND, ContentStatus
+from gnj.queue.model_content import ContentStatus
 from gnj.queue.states import Move, PipelineStatus
 from gnj.queue.storage import Select
 from gnj.queue.unit import Unit
@@ -47,11 +47,13 @@ _FOLLOWS: Final = MappingProxyType({PipelineStatus.SUCCESSFUL: "succeed", Pipeli
 
 def follow(unit: Unit, pipeline: Pipeline) -> None:
     """Has what follows a pipeline that is locked, and has just moved, end with it. Nothing for pipelines of no kind."""
-    if pipeline.kind == model_transform.KIND:
+    if pipeline.kind == TRANSFORM:
+        from gnj.queue import runs  # noqa: PLC0415 - 0.2 MB with the records of transformation jobs
+
         runs.follow(unit, pipeline)
         return
     name = _FOLLOWS.get(pipeline.status)
-    if pipeline.kind != KIND or name is None:
+    if pipeline.kind != CONTENT or name is None:
         return
     found = unit.tx.columns(ContentJob, ["id"], Select(equal(ContentJob, pipeline_id=pipeline.id), limit=1))
     for (id,) in found:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import ContextVar
 from functools import partial
-from typing import Generic, TypeAlias, TypeVar
+from typing import Final, Generic, TypeAlias, TypeVar
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -13,6 +14,36 @@ Get: TypeAlias = Callable[[], T]
 """Gives the answer, or raises what there is in its place; called once."""
 Spawn: TypeAlias = Callable[[Callable[[], None]], None]
 """Has something, which raises nothing, called in some thread soon, without waiting for it."""
+
+
+class MayWait(BaseException):
+    """Raised, where nothing may wait, by what would have to, before it has done anything: it is to be called elsewhere."""
+
+
+_PROMPT: Final[ContextVar[bool]] = ContextVar("gnj_prompt", default=False)
+
+
+class promptly:  # noqa: N801 - used as a function; as a generator it takes 3 us, once for each request
+    """In the block nothing may wait: it runs on an event loop."""
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _PROMPT.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _PROMPT.reset(self._token)
+
+
+def prompt() -> bool:
+    """Whether nothing may wait here (`promptly`)."""
+    return _PROMPT.get()
+
+
+def may_wait() -> None:
+    """Called before what may have to wait, or takes long: raises `MayWait` where nothing may (`promptly`)."""
+    if prompt():
+        raise MayWait
 
 
 class Later(Generic[T]):
@@ -46,7 +77,8 @@ class Later(Generic[T]):
 
 
 def at_once(get: Get[T]) -> Later[T]:
-    """An answer that is there when it is asked for."""
+    """An answer that is there when it is asked for, and may have to be waited for then: see `may_wait`."""
+    may_wait()
     return Later(get, lambda _, told: told(get))
 
 

@@ -14,11 +14,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from functools import cache
 from types import MappingProxyType
-from typing import Annotated, Any, TypeAlias, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from gnj.queue.making import quick
 from gnj.queue.model_content import ContentJob, ContentLog, Upload
-from gnj.queue.model_transform import TRANSFORM_RECORDS, OfTransform
 from gnj.queue.records import HIDDEN, ID, Attribute, Column, Kind, Record
 from gnj.queue.retry import Backoff
 from gnj.queue.states import BatchStatus, JobStatus, PipelineStatus, StepStatus
@@ -32,7 +31,7 @@ __all__ = [
     "HIDDEN",
     "ID",
     "ONE_OF",
-    "RECORDS",
+    "QUEUE_RECORDS",
     "Announcement",
     "Attribute",
     "Batch",
@@ -55,7 +54,6 @@ __all__ = [
     "QueueLimit",
     "Record",
     "RecordT",
-    "RecordType",
     "Schedule",
     "Secret",
     "Step",
@@ -383,34 +381,9 @@ class Token(Record):
     last_used_at: datetime | None = None
 
 
-RecordType: TypeAlias = (
-    Job
-    | JobAttempt
-    | Batch
-    | Pipeline
-    | Step
-    | Hold
-    | QueueLimit
-    | Permit
-    | Grant
-    | PushWorker
-    | JobLog
-    | Secret
-    | Schedule
-    | Tick
-    | Monitoring
-    | Hook
-    | Announcement
-    | Listener
-    | Token
-    | ContentJob
-    | ContentLog
-    | Upload
-    | OfTransform
-)
 RecordT = TypeVar("RecordT", bound=Record)
 
-RECORDS: Mapping[str, type[Record]] = MappingProxyType(
+QUEUE_RECORDS: Mapping[str, type[Record]] = MappingProxyType(
     {
         "job": Job,
         "job_attempt": JobAttempt,
@@ -434,10 +407,9 @@ RECORDS: Mapping[str, type[Record]] = MappingProxyType(
         "content_job": ContentJob,
         "content_log": ContentLog,
         "upload": Upload,
-        **TRANSFORM_RECORDS,
     }
 )
-"""The records by the name of their table."""
+"""The records by the name of their table, without those of transformation jobs (`gnj.queue.catalog`)."""
 
 ONE_OF: Mapping[type[Record], tuple[str, ...]] = MappingProxyType(
     {

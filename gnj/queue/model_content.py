@@ -15,9 +15,6 @@ from typing import Annotated, Final
 from gnj.queue.records import HIDDEN, ID, Record
 from gnj.queue.values import Json
 
-KIND: Final = "content"
-"""The kind of the pipelines that content jobs follow."""
-
 
 class ContentType(StrEnum):
     """What a content job does."""
@@ -72,8 +69,6 @@ class TaskType(StrEnum):
 
 PREFIX: Final = "gnj:content."
 """How the types of tasks begin, as jobs."""
-SYNC: Final = "gnj:content.sync"
-"""The type that recurring syncs have in their schedules; no job has it."""
 
 TASKS: Final[Mapping[ContentType, tuple[TaskType, ...]]] = MappingProxyType(
     {

@@ -11,19 +11,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Annotated, Final, TypeAlias
+from typing import Annotated, Final
 
-from gnj.queue.records import HIDDEN, ID, Record
+from gnj.queue.records import HIDDEN, ID, Column, Kind, Record
 from gnj.queue.values import Json
 
-KIND: Final = "transform"
-"""The kind of the pipelines that runs follow."""
 RUN: Final = "transform"
 """The type of the jobs that do runs."""
-SCHEDULE: Final = "gnj:transform"
-"""The type that the schedules of transformation jobs have; no job has it."""
 WEBHOOK: Final = "gnj:transform.webhook"
 """The type of the jobs that tell of the ends of runs."""
+
+SIZE: Final = Column(wire="", kind=Kind.ID)
+"""A number of bytes that no face shows."""
 
 
 class RunStatus(StrEnum):
@@ -64,6 +63,8 @@ class TransformSource(Record):
     method: str | None = None
     credentials: Annotated[str | None, HIDDEN] = field(default=None, repr=False)
     """What takes the places of `${NAME}`, encrypted."""
+    size: Annotated[int, SIZE] = 0
+    """Bytes of all texts and JSON above, which count against what a tenant may have saved."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,8 @@ class TransformMapping(Record):
     name: str | None = None
     mapping: Json = None
     """A list of rules."""
+    size: Annotated[int, SIZE] = 0
+    """See `TransformSource.size`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ class TransformFormat(Record):
     """These names, in their order: PostgreSQL keeps none in an object."""
     is_default: bool = False
     """Whether jobs that name no format have this one: one at most of a tenant."""
+    size: Annotated[int, SIZE] = 0
+    """See `TransformSource.size`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +110,7 @@ class TransformJob(Record):
     published: Annotated[int | None, ID] = None
     """The last run that ended well: what it and those before it have written is seen."""
     validators: Annotated[Json, HIDDEN] = None
-    """What that run's source said of its version: `{"etag", "last_modified"}`."""
+    """What that run's source said of its version, and that of what treated its records: `{"etag", "last_modified", "version"}`."""
     webhook_url: str | None = None
     """What is told when a run has ended; None: nothing is."""
     webhook_secret: Annotated[str | None, HIDDEN] = field(default=None, repr=False)
@@ -126,7 +131,7 @@ class TransformRun(Record):
     started_at: datetime | None = None
     finished_at: datetime | None = None
     error: str | None = None
-    """Why it failed."""
+    """Why it failed; while it waits for another try, why the last one did."""
     read: Annotated[int, ID] = 0
     """Records that the source gave."""
     written: Annotated[int, ID] = 0
@@ -140,7 +145,13 @@ class TransformRun(Record):
     retired_at: Annotated[datetime | None, HIDDEN] = None
     """Since when it is there only to be looked back at: it ended otherwise than well, or a later one was published."""
     validators: Annotated[Json, HIDDEN] = None
-    """See `TransformJob.validators`."""
+    """See `TransformJob.validators`; beside them, `unchanged`: whether the source said that they are those of the time before."""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether it ended well without reading anything, since the source said that it has not changed."""
+        told = self.validators if isinstance(self.validators, dict) else {}
+        return self.status is RunStatus.SUCCESSFUL and told.get("unchanged") is True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,16 +183,6 @@ class TransformRejected(Record):
     reasons: Json = None
     """Texts."""
 
-
-OfTransform: TypeAlias = (
-    TransformSource
-    | TransformMapping
-    | TransformFormat
-    | TransformJob
-    | TransformRun
-    | TransformRecord
-    | TransformRejected
-)
 
 TRANSFORM_RECORDS: Final[Mapping[str, type[Record]]] = MappingProxyType(
     {

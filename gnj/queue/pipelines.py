@@ -13,8 +13,8 @@ from typing import Any
 from gnj.queue import batches, following
 from gnj.queue.clock import NOW
 from gnj.queue.errors import Conflict, IllegalTransition, NotFound
+from gnj.queue.kinds import TRANSFORM
 from gnj.queue.model import Batch, Job, Pipeline, Step
-from gnj.queue.model_transform import KIND
 from gnj.queue.states import (
     BATCH_ENDED,
     BATCH_MOVES,
@@ -65,7 +65,7 @@ def check_free(pipeline: Pipeline | None, *, cancels: bool = False) -> None:
     While it is planned, it is being made: nobody else ever sees it so. `cancels`: for who cancels a job, which the run of a
     transformation job bears as any job does (contract, "Transformation jobs"): nothing of it is kept.
     """
-    if cancels and pipeline is not None and pipeline.kind == KIND:
+    if cancels and pipeline is not None and pipeline.kind == TRANSFORM:
         return
     if pipeline is not None and pipeline.kind is not None and pipeline.status is not PipelineStatus.PLANNED:
         raise IllegalTransition(

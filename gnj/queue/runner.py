@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, cast
 from gnj.queue.errors import Conflict, GnjError
 from gnj.queue.events import Hooks
 from gnj.queue.feed import Feed
+from gnj.queue.later import may_wait
 from gnj.queue.outbox import Outbox
 from gnj.queue.policy import Policy
 from gnj.queue.recorder import Recorder
@@ -89,6 +90,7 @@ class Runner:
                     unit.ticket = self.feed.ticket(unit.changes)
             return unit, result
 
+        may_wait()
         if self._later is None:
             self._check_free()
         unit, result = self.again(once, tries=tries if self._later is None else 1)
@@ -100,6 +102,7 @@ class Runner:
 
     def alone(self, call: Callable[[], T]) -> T:
         """`run` for one call of the storage itself, which is a transaction of its own, of which nobody has to be told."""
+        may_wait()
         if self._later is None:
             self._check_free()
         return self.again(call, tries=_TRIES if self._later is None else 1)

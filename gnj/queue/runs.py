@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
 
+from gnj.queue import turns
 from gnj.queue.clock import NOW
 from gnj.queue.feed import Change
 from gnj.queue.model import Job, Pipeline
@@ -18,6 +19,7 @@ from gnj.queue.retry import Exponential
 from gnj.queue.states import JobStatus, Move, PipelineStatus
 from gnj.queue.storage import Select
 from gnj.queue.unit import Unit
+from gnj.queue.values import Json
 from gnj.queue.where import equal
 
 _P, _R = RunStatus.PENDING, RunStatus.RUNNING
@@ -82,6 +84,22 @@ def say(unit: Unit, run: TransformRun) -> None:
         unit.say("transform", run.tenant, ids)
 
 
+def shown(run: TransformRun) -> dict[str, Json]:
+    """A run as JSON, with the names and forms of the API (contract, "Shapes")."""
+    return {
+        "id": str(run.id),
+        "jobId": str(run.transform_job_id),
+        "status": run.status.value,
+        "startedAt": _time(run.started_at),
+        "finishedAt": _time(run.finished_at),
+        "error": run.error,
+        "read": run.read,
+        "written": run.written,
+        "rejected": run.rejected,
+        "unchanged": run.unchanged,
+    }
+
+
 def _ended(
     unit: Unit,
     run: TransformRun,
@@ -100,22 +118,12 @@ def _ended(
 
 def _tell(unit: Unit, run: TransformRun) -> None:
     """Enqueues the job that tells of the end of a run. What it tells is written now: the run may be removed before it can be told."""
-    shown = {
-        "id": str(run.id),
-        "jobId": str(run.transform_job_id),
-        "status": run.status.value,
-        "startedAt": _time(run.started_at),
-        "finishedAt": _time(run.finished_at),
-        "error": run.error,
-        "read": run.read,
-        "written": run.written,
-        "rejected": run.rejected,
-    }
     row = {
         "tenant": run.tenant,
         "type": WEBHOOK,
         "name": f"run {run.id}",
-        "input": {"id": f"{EVENT}:{run.id}", "event": EVENT, "jobId": shown["jobId"], "run": shown},
+        "priority": turns.priority(unit.tx, WEBHOOK, run.tenant),
+        "input": {"id": f"{EVENT}:{run.id}", "event": EVENT, "jobId": str(run.transform_job_id), "run": shown(run)},
         "max_attempts": WEBHOOK_ATTEMPTS,
         "backoff": WEBHOOK_BACKOFF.to_wire(),
     }

@@ -19,8 +19,8 @@ from gnj.queue.clock import NOW, After
 from gnj.queue.errors import Conflict, Duplicate, IllegalTransition, InvalidInput, NotFound
 from gnj.queue.fields import Spell, python_name
 from gnj.queue.inputs import with_type
+from gnj.queue.kinds import SCHEDULE
 from gnj.queue.model import Job, Schedule, Tick, attributes
-from gnj.queue.model_transform import SCHEDULE
 from gnj.queue.naming import OWN
 from gnj.queue.options import RESERVED
 from gnj.queue.states import JOB_ENDED

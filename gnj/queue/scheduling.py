@@ -158,7 +158,7 @@ class Scheduling(Runner):
         now = time.monotonic()
         if self.joined or self._transacting:
             return 0
-        if not force and now < min(self._ticked + LOOK_EVERY * (EARLY if early else 1.0), self._rings):
+        if not force and not self._tick_is_due(now, early=early):
             return 0
         if not self._ticking.acquire(blocking=force):
             return 0
@@ -171,6 +171,10 @@ class Scheduling(Runner):
             # one that had more to do than it may is followed by another soon, but not by nothing else
             self._ticked = time.monotonic() - (LOOK_EVERY - _LOOK if more else 0.0)
             self._ticking.release()
+
+    def _tick_is_due(self, now: float, *, early: bool = False) -> bool:
+        first = min(self._ticked + LOOK_EVERY * (EARLY if early else 1.0), self._rings)
+        return now >= first and not self._ticking.locked()
 
     def _look(self) -> tuple[int, bool]:
         """How many jobs were made, and whether there is more to do."""

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Final, TypeVar, overload
 
 from gnj.queue import (
     compose,
@@ -29,7 +29,6 @@ from gnj.queue import (
     pipelines,
     schedules,
     summaries,
-    transforms,
     uploads,
     works,
 )
@@ -50,7 +49,7 @@ from gnj.queue.fields import Spell, python_name
 from gnj.queue.figures import Figures
 from gnj.queue.inputs import check_tenant, check_tenants, check_types, new_values
 from gnj.queue.intake import Intake
-from gnj.queue.later import Later, at_once
+from gnj.queue.later import Later, at_once, may_wait, prompt
 from gnj.queue.listing import Listing
 from gnj.queue.logs import Logging
 from gnj.queue.model import Batch, Hold, Job, Monitoring, NewJob, Pipeline, Record, RecordT, Step
@@ -77,6 +76,8 @@ logger = logging.getLogger("gnj.queue")
 T = TypeVar("T")
 Values = Mapping[str, Any]
 
+_ON_ITS_WAY: Final = 0.1
+"""Seconds in which whoever was sent to do what is due has begun."""
 MAX_CLAIM = 1000
 
 
@@ -94,7 +95,7 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
 
     def __init__(self, storage: Storage, **options: Any) -> None:
         super().__init__(storage, **options)
-        self._reaped = -math.inf
+        self._reaped = self._sent = -math.inf
         self._reaping = threading.Lock()
 
     # Jobs are worked --------------------------------------------------------------------------------------------------
@@ -195,9 +196,7 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
             },
             "tenants": None if tenants is None else check_tenants(tenants),
         }
-        with suppress(StorageError):  # an idle connection had died: the claim itself tries another one
-            self.reap()
-            self.tick()
+        self._take_up()
         return () if asked["tenants"] is not None and not len(asked["tenants"]) else types, asked
 
     def heartbeat(self, claim: Job, *, lease: float | None = None) -> Job:
@@ -248,6 +247,24 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
         change = jobs.Update(id=claim.id, values=values, attempt=claim.attempt, merge=True)
         return self.run(lambda unit: jobs.update(unit, None, change))
 
+    def _take_up(self) -> None:
+        """Makes ready what is due: jobs of lost leases, and those of ticks that have come.
+
+        Of those that may not wait one is sent to where it may; the others go on, as they do while one is at it.
+        """
+        if prompt():
+            now = time.monotonic()
+            if now >= self._sent + _ON_ITS_WAY and (self._reap_is_due(now) or self._tick_is_due(now)):
+                self._sent = now
+                may_wait()
+            return
+        with suppress(StorageError):  # an idle connection had died: the claim itself tries another one
+            self.reap()
+            self.tick()
+
+    def _reap_is_due(self, now: float, *, early: bool = False) -> bool:
+        return now - self._reaped >= maintenance.REAP_EVERY * (EARLY if early else 1.0) and not self._reaping.locked()
+
     def keep_up(self) -> None:
         """Does a little early what `acquire` would have to do on the way: for who has nothing else to do, and calls it often."""
         with suppress(GnjError):  # `acquire` will try again, and tell
@@ -261,7 +278,7 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
         if self.joined:  # not in a transaction of the caller's, which would hold their locks
             return 0
         self._check_free()
-        if not force and now - self._reaped < maintenance.REAP_EVERY * (EARLY if early else 1.0):
+        if not force and not self._reap_is_due(now, early=early):
             return 0
         if not self._reaping.acquire(blocking=force):
             return 0
@@ -356,6 +373,8 @@ class Queue(Adding, Listing, Acting, Logging, Pushing, Figures, Scheduling, Work
         and what is left of such jobs, as soon as they are over. The files of uploads and exports go a little later, by whoever
         sweeps up after content jobs.
         """
+        from gnj.queue import transforms  # noqa: PLC0415 - 0.4 MB, of which a worker needs nothing
+
         seconds = None if retention is None else check_seconds(retention, "retention")
 
         def command(unit: Unit) -> int:

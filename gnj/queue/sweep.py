@@ -13,19 +13,18 @@ It reads outside of transactions that write, by pages, and what it takes does no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import zip_longest
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from gnj.queue import deletes
 from gnj.queue.errors import GnjError
@@ -33,7 +32,8 @@ from gnj.queue.keeping import OUTCOMES, Rule, goes, rule_of, says, throttle_of
 from gnj.queue.model import Job, PushWorker, Secret, attributes
 from gnj.queue.runner import Runner
 from gnj.queue.states import JOB_UNFINISHED, JobStatus
-from gnj.queue.storage import Changes, Rows, Select, Storage
+from gnj.queue.storage import Rows, Select
+from gnj.queue.sweeping import MARK
 from gnj.queue.values import Json
 from gnj.queue.where import And, Compare, Not, equal
 
@@ -51,52 +51,17 @@ PAGE: Final = 500
 """Jobs that are read, and perhaps removed, at once."""
 RECENT: Final = 5_000
 """Jobs of a queue that have ended since the last look and are looked at in any case: the newest."""
-TOUCHED: Final = 600.0
-"""Seconds after which a process notes again that a queue has such jobs."""
 IDLE: Final = timedelta(hours=1)
 """After so long without that, nobody has added such a job, and what is noted goes if none is left."""
-MOST: Final = 10_000
-"""Queues that a process remembers to have noted."""
 
 _FEW: Final = 100
 """So many of them are looked for at first."""
 _PATIENCE: Final = 5.0
 """Seconds that `close` waits for a page."""
-_MARK: Final = "sweep:"
 _OVERLAP: Final = timedelta(seconds=10)
 """Ends that were committed as late as this after their time are found by the next look."""
 _UNDER_WAY: Final = JOB_UNFINISHED - {JobStatus.QUEUED}
 _KNOWN: Final = attributes(Secret)
-
-
-class Sweeping(Runner):
-    """Notes which queues have jobs that are not to be kept."""
-
-    def __init__(self, storage: Storage, **options: Any) -> None:
-        super().__init__(storage, **options)
-        self._noted: dict[tuple[str, str], float] = {}
-        """Until when that need not be said again, by the monotonic clock."""
-
-    def note_kept(self, queue: str, options: Iterable[Json], *, tenant: str) -> None:
-        """To be called before jobs with these options are stored."""
-        if time.monotonic() < self._noted.get((tenant, queue), -math.inf) or not any(map(says, options)):
-            return
-        text = json.dumps([tenant, queue])
-        name = _MARK + hashlib.sha256(text.encode()).hexdigest()
-        self.alone(lambda: self._note({"name": name, "value": text}))
-        if not self.joined:  # the caller's transaction may be undone
-            if len(self._noted) >= MOST:
-                self._noted.clear()
-            self._noted[tenant, queue] = time.monotonic() + TOUCHED
-
-    def _note(self, mark: Changes) -> None:
-        """Leaves a mark that is no older than `TOUCHED`."""
-        while True:
-            (there,) = self.storage.insert(Secret, [mark])
-            if there.updated_at > self.storage.now() - timedelta(seconds=TOUCHED):
-                return
-            if self.storage.edit(Secret, [there.id], {"value": mark["value"]}):
-                return  # else a sweeper has just taken it away
 
 
 @dataclass(slots=True)
@@ -248,7 +213,7 @@ class Sweeper:
         """The queues that may have jobs to be removed."""
         found: dict[tuple[str, str], _Task] = {}
         with self._queue.storage.begin(write=False) as tx:
-            for mark in tx.find(Secret, Select(Compare(_KNOWN["name"], (), "like", f"{_MARK}%"))):
+            for mark in tx.find(Secret, Select(Compare(_KNOWN["name"], (), "like", f"{MARK}%"))):
                 tenant, type = json.loads(mark.value)
                 found[tenant, type] = _Task(mark)
             for worker in tx.find(PushWorker):

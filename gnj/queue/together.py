@@ -9,13 +9,13 @@ goes the general way, alone.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, TypeAlias
 
 from gnj.queue import claims, jobs
-from gnj.queue.coalesce import Coalescer
+from gnj.queue.coalesce import Coalescer, Mark
 from gnj.queue.errors import GnjError
 from gnj.queue.gate import Gated
 from gnj.queue.later import Later, at_once
@@ -45,7 +45,7 @@ class Together(Gated):
     def __init__(self, storage: Storage, **options: Any) -> None:
         super().__init__(storage, **options)
         self._claiming: dict[_Kind, Coalescer[_Who, Job | None]] = {}
-        self._ending = Coalescer(self._end_all, TOGETHER)
+        self._ending = Coalescer(self._end_all, TOGETHER, lambda end: self._update(*end))
 
     def _claim_one(
         self, types: Sequence[str], *, lease: float, who: _Who, tenants: Sequence[str] | None
@@ -87,7 +87,7 @@ class Together(Gated):
         changes = {**claims.CLAIMED, **who}
         while True:
             found = self.alone(lambda: self.storage.claim(types, limit, lease=lease, changes=changes, tenants=tenants))
-            if not any(map(jobs.unreadable, found)):
+            if jobs.all_readable(found):
                 return found
             if good := self.run(partial(claims.readable, claimed=found)):
                 return good
@@ -98,12 +98,7 @@ class Together(Gated):
         plain = values.get("status") == JobStatus.SUCCESSFUL and values.keys() <= _END
         if not plain or self.joined or self._transacting:
             return at_once(lambda: self._update(tenant, change))
-
-        def ended(get: Callable[[], Job | None]) -> Job:
-            job = get()
-            return self._update(tenant, change) if job is None else job
-
-        return self._ending.later((tenant, change)).then(ended)
+        return self._ending.later((tenant, change))
 
     def _update(self, tenant: str | None, change: jobs.Update) -> Job:
         def command(unit: Unit) -> Job:
@@ -179,10 +174,10 @@ class Together(Gated):
             todo = [place for place in todo if answers[place] is None] if spoilt else []
         return answers
 
-    def _end_all(self, ends: Sequence[_End]) -> Sequence[Job | None]:
-        """The jobs that ended; None for each that is to be looked at alone."""
+    def _end_all(self, ends: Sequence[_End]) -> Sequence[Job | Mark]:
+        """The jobs that ended; of each that may not, or of which somebody is to be told, that it is to be looked at alone."""
         if not self.unheard("succeeded"):
-            return [None] * len(ends)
+            return [Mark.ALONE] * len(ends)
         settlements = [
             Settlement(
                 *(change.id, change.attempt, _FROM, {**change.values, **jobs.SUCCEEDED}),
@@ -195,7 +190,7 @@ class Together(Gated):
         done = self.alone(lambda: self.storage.settle(settlements))
         if self._gates.limited:
             self._freed(job.type for job in done if job is not None)
-        return done
+        return [Mark.ALONE if job is None else job for job in done]
 
 
 def _whose(callers: Sequence[_Who]) -> dict[str, Any]:

@@ -22,8 +22,10 @@ from typing import Any, Final
 
 from gnj.queue import deadline
 from gnj.queue.clock import NOW, After
+from gnj.queue.deadline import Deadline
 from gnj.queue.errors import GnjError, InvalidInput, NotFound, NotMigrated, StorageError
 from gnj.queue.inputs import check_tenant
+from gnj.queue.later import may_wait
 from gnj.queue.model import Token
 from gnj.queue.storage import Rows, Select, Storage
 from gnj.queue.values import check_int, check_seconds, check_word, shown
@@ -136,8 +138,10 @@ class Tokens:
         """
         known, now = self._any, time.monotonic()
         if known is None or now >= known[1]:
+            may_wait()
             try:
-                with deadline.within(self._seconds, self._seconds):
+                # held to no caller's limit: what is remembered is told to all, also that the database did not tell
+                with deadline.instead(Deadline(now + self._seconds, self._seconds)):
                     found = self._storage().exists(Token, EVERYTHING)
             except NotMigrated:  # where there are no tables, there are no tokens
                 found = False
@@ -165,6 +169,7 @@ class Tokens:
         return found.token
 
     def _looked_up(self, digest: str, now: float) -> _Found | None:
+        may_wait()
         storage = self._storage()
         try:
             with deadline.within(self._seconds, self._seconds), storage.begin(write=False) as tx:

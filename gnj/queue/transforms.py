@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
-from gnj.queue import compose, jobs, runs, schedules
+from gnj.queue import compose, jobs, runs, schedules, turns
 from gnj.queue.clock import NOW
-from gnj.queue.errors import CancelRequested, Conflict, Failed, IllegalTransition, JobNotFound, NotFound
+from gnj.queue.errors import CancelRequested, Conflict, IllegalTransition, JobNotFound, NotFound
+from gnj.queue.kinds import TRANSFORM
 from gnj.queue.many import Many
-from gnj.queue.model import DEFAULT_PRIORITY, Job, Schedule, attributes
+from gnj.queue.model import Job, Schedule, attributes
 from gnj.queue.model_transform import (
-    KIND,
     RUN,
     RUN_OVER,
     RecordStatus,
@@ -33,7 +33,7 @@ from gnj.queue.retry import Exponential
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
 from gnj.queue.unit import Unit
-from gnj.queue.values import Json
+from gnj.queue.values import Json, clean_text
 from gnj.queue.where import And, Compare, Condition, Not, Or, equal
 
 EVERY: Final = timedelta(hours=24)
@@ -80,21 +80,20 @@ class Batch:
 
 
 def start(unit: Unit, job: TransformJob, *, attempts: int) -> TransformRun:
-    """A run of a job whose row is locked and has none that is not over; its job is queued, with so many tries.
-
-    It comes behind the runs of other tenants that have fewer which are not over: a run may take ten minutes, and a tenant may have a
-    thousand at once.
+    """A run of a job whose row is locked and has none that is not over; its job is queued, with so many tries, and takes its tenant's
+    turn.
     """
-    before = unit.tx.count(TransformJob, Not(equal(TransformJob, run_id=None)), tenant=job.tenant)
     step = {
         "type": RUN,
         "input": {"transformJob": job.id},
-        "priority": DEFAULT_PRIORITY - before,
+        "priority": turns.priority(unit.tx, RUN, job.tenant),
         "max_attempts": attempts,
         "backoff": BACKOFF.to_wire(),
         "on_lost": "requeue",
     }
-    pipeline = compose.whole_pipeline(unit, job.tenant, f"transformation job {job.id}", [step], start=True, kind=KIND)
+    pipeline = compose.whole_pipeline(
+        unit, job.tenant, f"transformation job {job.id}", [step], start=True, kind=TRANSFORM
+    )
     ((job_id,),) = unit.tx.columns(Job, ["id"], Select(equal(Job, pipeline_id=pipeline.id)))
     row = {"tenant": job.tenant, "transform_job_id": job.id, "job_id": job_id, "pipeline_id": pipeline.id}
     (run,) = unit.tx.insert(TransformRun, [row])
@@ -103,48 +102,46 @@ def start(unit: Unit, job: TransformJob, *, attempts: int) -> TransformRun:
     return run
 
 
-class RunMaker:
-    """Starts the run of a tick of a transformation job's schedule; a `gnj.queue.schedules.Maker`."""
+def start_scheduled(unit: Unit, row: Schedule) -> Job:
+    """Starts the run that a tick of a transformation job's schedule is for; the job that does it.
 
-    def make(self, unit: Unit, row: Schedule) -> Job:
-        """The job that does the run. Raises `NotFound` for a schedule of no job."""
-        found = _scheduled(unit.tx, row)
-        job = None if found is None else unit.tx.get(TransformJob, found.id, lock=True)
-        if job is None or job.removed_at is not None:
-            raise NotFound("the transformation job of this schedule does not exist any more")
-        if job.run_id is not None:  # started since `busy` looked
-            raise Conflict
-        made = unit.tx.get(Job, start(unit, job, attempts=ATTEMPTS).job_id)
-        assert made is not None  # noqa: S101 - tells the type checker what was just stored
-        return made
+    Raises `NotFound` for a schedule of no job, and `Conflict` where a run has begun meanwhile.
+    """
+    found = _scheduled(unit.tx, row)
+    job = None if found is None else unit.tx.get(TransformJob, found.id, lock=True)
+    if job is None or job.removed_at is not None:
+        raise NotFound("the transformation job of this schedule does not exist any more")
+    if job.run_id is not None:  # started since `is_running` looked
+        raise Conflict
+    made = unit.tx.get(Job, start(unit, job, attempts=ATTEMPTS).job_id)
+    assert made is not None  # noqa: S101 - tells the type checker what was just stored
+    return made
 
-    def busy(self, tx: Rows, row: Schedule) -> bool:
-        """Whether a run of the job is not over."""
-        job = _scheduled(tx, row)
-        return job is not None and job.run_id is not None
 
-    def skipped(self, unit: Unit, row: Schedule, at: Any) -> None:
-        """Nothing: the tick says so itself."""
+def is_running(tx: Rows, row: Schedule) -> bool:
+    """Whether a run of the job that a schedule is of is not over."""
+    job = _scheduled(tx, row)
+    return job is not None and job.run_id is not None
 
 
 def begin(unit: Unit, claim: Job) -> tuple[TransformRun, TransformJob]:
     """Begins a try of a run: the run and its transformation job, as they then are.
 
-    Raises `Failed` for a job that is that of no run, or of one that is over: anybody may enqueue a job of that type, and what counts
-    is that the run names it.
+    Raises `NotFound` for a job that is that of no run, and `IllegalTransition` for one whose run is over: anybody may enqueue a job of
+    that type, and what counts is that the run names it.
     """
     _held(unit, claim, Counts())
     run = _run_of(unit.tx, claim)
     job = unit.tx.get(TransformJob, run.transform_job_id)
     if job is None or run.status in RUN_OVER:
-        raise Failed(f"the run {run.id} is over")
+        raise IllegalTransition(f"the run {run.id} is over")
     schedule = None if job.schedule_id is None else unit.tx.get(Schedule, job.schedule_id, lock=True)
     job = unit.tx.get(TransformJob, job.id, lock=True)
     if job is None or job.removed_at is not None:
         raise CancelRequested("the transformation job was deleted")
     begun = runs.move(unit, run, "begin", {})
     if begun is None:
-        (run,) = unit.tx.edit(TransformRun, [run.id], {"read": 0, "written": 0, "rejected": 0, "sealed": False})
+        (run,) = unit.tx.edit(TransformRun, [run.id], {**asdict(Counts()), "sealed": False, "error": None})
         runs.say(unit, run)
         return run, job
     assert begun.started_at is not None  # noqa: S101 - tells the type checker what the move has stamped
@@ -155,18 +152,32 @@ def begin(unit: Unit, claim: Job) -> tuple[TransformRun, TransformJob]:
     return begun, job
 
 
-def take_back(unit: Unit, claim: Job, run: TransformRun) -> bool:
-    """Takes back some of what runs of the job have left that were not published, earlier tries of this run among them; whether that
-    was all. Raises `LeaseLost`, `CancelRequested`.
+def make_room(unit: Unit, claim: Job, run: TransformRun, keep: int) -> bool:
+    """Does some of what comes before a run writes; whether that was all.
+
+    What runs of the job have left that were not published is taken back, earlier tries of this run among them. Of those that are
+    there only to be looked back at, the newest `keep` stay. Raises `LeaseLost`, `CancelRequested`.
     """
     _held(unit, claim, None)
     left = PAGE
-    mine = And((equal(TransformRun, transform_job_id=run.transform_job_id), Not(equal(TransformRun, unclean_at=None))))
-    for (id,) in unit.tx.columns(TransformRun, ["id"], Select(mine)):
+    mine = equal(TransformRun, transform_job_id=run.transform_job_id)
+    unclean = And((mine, Not(equal(TransformRun, unclean_at=None))))
+    for (id,) in unit.tx.columns(TransformRun, ["id"], Select(unclean)):
         left -= _cleaned(unit.tx, id, left, more_comes=id == run.id)
         if left <= 0:
             return False
-    return True
+    retired = And((mine, Not(equal(TransformRun, retired_at=None))))
+    newest = unit.tx.columns(TransformRun, ["id"], Select(retired, (("id", True),), 1, keep))
+    if not newest:
+        return True
+    # the oldest first: what a run has written is there as long as the run is, and as those are that superseded it
+    older = Select(And((retired, Compare(attributes(TransformRun)["id"], (), "lte", newest[0][0]))), limit=_FEW)
+    found = unit.tx.columns(TransformRun, ["id"], older)
+    for (id,) in found:
+        left -= _remove_run(unit.tx, id, left)
+        if left <= 0:
+            return False
+    return len(found) < _FEW
 
 
 def write(unit: Unit, claim: Job, run_id: int, counts: Counts, batch: Batch) -> Counts:
@@ -186,7 +197,7 @@ def write(unit: Unit, claim: Job, run_id: int, counts: Counts, batch: Batch) -> 
     _held(unit, claim, told)
     run = unit.tx.get(TransformRun, run_id)
     if run is None:
-        raise Failed(f"the run {run_id} does not exist any more")
+        raise NotFound(f"the run {run_id} does not exist any more")
     last: dict[str | int, tuple[str | None, Json]] = {
         place if key is None else key: (key, value) for place, (key, value) in enumerate(batch.records)
     }
@@ -208,9 +219,16 @@ def write(unit: Unit, claim: Job, run_id: int, counts: Counts, batch: Batch) -> 
 
 def give_up(unit: Unit, claim: Job) -> None:
     """Has the try of a claimed job be its last one, if it fails: another one could not do better. Raises `LeaseLost`."""
-    jobs.update(
-        unit, claim.tenant, jobs.Update(id=claim.id, values={"max_attempts": 1}, attempt=claim.attempt, replace=True)
-    )
+    _fenced(unit, claim, {"max_attempts": 1})
+
+
+def explain(unit: Unit, claim: Job, reason: str) -> None:
+    """Has the run of a claimed job tell why its try has failed, until the next one begins or the run is over. Raises `LeaseLost`."""
+    _fenced(unit, claim, {})
+    own = equal(TransformRun, pipeline_id=claim.pipeline_id, job_id=claim.id, status=RunStatus.RUNNING)
+    for run in unit.tx.find(TransformRun, Select(own, limit=1), tenant=claim.tenant):
+        unit.tx.edit(TransformRun, [run.id], {"error": clean_text(reason)})
+        runs.say(unit, run)
 
 
 def remove(unit: Unit, tenant: str, id: int) -> bool:
@@ -246,24 +264,22 @@ def trim(tx: Rows, age: float | None, limit: int) -> int:
     """
     left = limit
     gone = And((Not(equal(TransformJob, removed_at=None)), equal(TransformJob, run_id=None)))
-    for job in tx.find(TransformJob, Select(gone, order=(("removed_at", False),), limit=_FEW)):
-        left -= _remove_job(tx, job, left)
+    for (id,) in tx.columns(TransformJob, ["id"], Select(gone, order=(("removed_at", False),), limit=_FEW)):
+        left -= _remove_job(tx, id, left)
         if left <= 0:
             return limit - left
-    ended = (
-        Not(equal(TransformRun, unclean_at=None)),
-        equal(TransformRun, status=(RunStatus.FAILED, RunStatus.CANCELLED)),
-    )
-    for (id,) in tx.columns(TransformRun, ["id"], Select(And(ended), order=(("unclean_at", False),), limit=_FEW)):
+    ended = equal(TransformRun, status=(RunStatus.FAILED, RunStatus.CANCELLED))
+    unclean = And((Not(equal(TransformRun, unclean_at=None)), ended))
+    for (id,) in tx.columns(TransformRun, ["id"], Select(unclean, order=(("unclean_at", False),), limit=_FEW)):
         left -= _cleaned(tx, id, left)
         if left <= 0:
             return limit - left
     if age is None:
         return limit - left
     old = Compare(attributes(TransformRun)["retired_at"], (), "lte", tx.now() - timedelta(seconds=age))
-    clean = equal(TransformRun, unclean_at=None)
-    for run in tx.find(TransformRun, Select(And((old, clean)), order=(("retired_at", False),), limit=_FEW)):
-        left -= _remove_run(tx, run, left)
+    oldest = Select(And((old, equal(TransformRun, unclean_at=None))), order=(("retired_at", False),), limit=_FEW)
+    for (id,) in tx.columns(TransformRun, ["id"], oldest):
+        left -= _remove_run(tx, id, left)
         if left <= 0:
             break
     return limit - left
@@ -288,18 +304,20 @@ def _held(unit: Unit, claim: Job, counts: Counts | None) -> None:
     """Makes sure that the claim holds its job, and renews it. Raises `LeaseLost`, `CancelRequested`."""
     # what is written is known only later, and the run tells it
     values = {} if counts is None else {"progress": {"read": counts.read, "rejected": counts.rejected}}
-    held = jobs.Update(id=claim.id, values=values, attempt=claim.attempt, replace=True)
-    if jobs.update(unit, claim.tenant, held).status is JobStatus.CANCEL_REQUESTED:
+    if _fenced(unit, claim, values).status is JobStatus.CANCEL_REQUESTED:
         raise CancelRequested("the run was cancelled")
+
+
+def _fenced(unit: Unit, claim: Job, values: dict[str, Any]) -> Job:
+    return jobs.update(unit, claim.tenant, jobs.Update(id=claim.id, values=values, attempt=claim.attempt, replace=True))
 
 
 def _run_of(tx: Rows, claim: Job) -> TransformRun:
     if claim.pipeline_id is not None:
-        own = Select(equal(TransformRun, pipeline_id=claim.pipeline_id), limit=1)
+        own = Select(equal(TransformRun, pipeline_id=claim.pipeline_id, job_id=claim.id), limit=1)
         for run in tx.find(TransformRun, own, tenant=claim.tenant):
-            if run.job_id == claim.id:
-                return run
-    raise Failed(f"the job {claim.id} is that of no run")
+            return run
+    raise NotFound(f"the job {claim.id} is that of no run: runJob and schedules make those that do runs")
 
 
 def _scheduled(tx: Rows, row: Schedule) -> TransformJob | None:
@@ -354,24 +372,29 @@ def _cleaned(tx: Rows, id: int, limit: int, *, more_comes: bool = False) -> int:
     return count
 
 
-def _remove_job(tx: Rows, job: TransformJob, limit: int) -> int:
+def _remove_job(tx: Rows, id: int, limit: int) -> int:
     """Removes some of a deleted job, the job itself last; how many rows."""
-    count = tx.trim(TransformRecord, equal(TransformRecord, transform_job_id=job.id), limit)
-    runs_left = tx.find(TransformRun, Select(equal(TransformRun, transform_job_id=job.id), limit=_FEW))
-    for run in runs_left:
+    if tx.get(TransformJob, id, lock=True) is None:  # as `_remove_run`
+        return 0
+    count = tx.trim(TransformRecord, equal(TransformRecord, transform_job_id=id), limit)
+    runs_left = tx.columns(TransformRun, ["id"], Select(equal(TransformRun, transform_job_id=id), limit=_FEW))
+    for (run_id,) in runs_left:
         if count >= limit:
             return count
-        count += _remove_run(tx, run, limit - count)
+        count += _remove_run(tx, run_id, limit - count)
     if count < limit and len(runs_left) < _FEW:
-        count += tx.trim(TransformJob, equal(TransformJob, id=job.id), 1)
+        count += tx.trim(TransformJob, equal(TransformJob, id=id), 1)
     return count
 
 
-def _remove_run(tx: Rows, run: TransformRun, limit: int) -> int:
+def _remove_run(tx: Rows, id: int, limit: int) -> int:
     """Removes some of a run that was retired, with what it superseded, the run itself last; how many rows."""
-    count = tx.trim(TransformRecord, equal(TransformRecord, died=run.id), limit)
+    # under its lock: else rows that another sweep has locked, and puts back, would outlive the run
+    if tx.get(TransformRun, id, lock=True) is None:
+        return 0
+    count = tx.trim(TransformRecord, equal(TransformRecord, died=id), limit)
     if count < limit:
-        count += tx.trim(TransformRejected, equal(TransformRejected, run_id=run.id), limit - count)
+        count += tx.trim(TransformRejected, equal(TransformRejected, run_id=id), limit - count)
     if count < limit:
-        count += tx.trim(TransformRun, equal(TransformRun, id=run.id), 1)
+        count += tx.trim(TransformRun, equal(TransformRun, id=id), 1)
     return count

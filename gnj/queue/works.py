@@ -17,8 +17,9 @@ from gnj.queue import compose, jobs, pipelines, uploads
 from gnj.queue.clock import NOW
 from gnj.queue.errors import CancelRequested, Failed, InvalidInput, NotFound
 from gnj.queue.following import change
+from gnj.queue.kinds import CONTENT
 from gnj.queue.model import ContentJob, ContentLog, Job, attributes
-from gnj.queue.model_content import CONTENT_OVER, CONTENT_UNFINISHED, KIND, TASKS, ContentStatus, ContentType
+from gnj.queue.model_content import CONTENT_OVER, CONTENT_UNFINISHED, TASKS, ContentStatus, ContentType
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Rows, Select
 from gnj.queue.unit import Unit
@@ -82,7 +83,7 @@ def create(
     ]
     if start_after is not None and start_after > unit.tx.now():
         steps[0]["start_after"] = start_after
-    pipeline = compose.whole_pipeline(unit, tenant, name, steps, start=True, kind=KIND)
+    pipeline = compose.whole_pipeline(unit, tenant, name, steps, start=True, kind=CONTENT)
     tasks = unit.tx.columns(Job, ["id"], Select(equal(Job, pipeline_id=pipeline.id)))
     (row,) = unit.tx.insert(
         ContentJob,

@@ -53,8 +53,8 @@ _CLOSED: Final = ("{", "[", '"')
 _CUT: Final = "the file ends before it does"
 _LOOKED: Final = 256 * 1024
 """Characters of a line by which it is found out whether it is one of many."""
-_SHOWN: Final = 1_000
-"""Characters of a bad line that are told."""
+SHOWN: Final = 1_000
+"""Characters of what is no record that are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ def values(
 
 
 def records(stream: BinaryIO, *, lines: bool, largest: int) -> Iterator[Read]:
-    """The values of an array, of the one array among the fields of an object, or of JSON Lines, as `values` gives them.
+    """The values of an array, of the one array among the fields of an object, or of JSON Lines, as `values` gives them; none of nothing.
 
     Args:
         stream: The file, from its beginning.
@@ -128,13 +128,15 @@ def records(stream: BinaryIO, *, lines: bool, largest: int) -> Iterator[Read]:
     text = Text(stream, lambda _bytes: None)
     reader = _Reader(text, largest)
     first = text.pass_blanks()
+    if not first:
+        return iter(())
     if lines or (first == "{" and reader.goes_on_in_lines()):
         return reader.lines(text.marked + text.place, text.newlines)
     if first == "[":
         return reader.array()
     if first == "{":
         return reader.inside()
-    raise Broken("it is empty" if not first else "it is neither a JSON array, nor an object, nor JSON Lines")
+    raise Broken("it is neither a JSON array, nor an object, nor JSON Lines")
 
 
 class _Reader:
@@ -292,11 +294,11 @@ class _Reader:
         try:
             value, end = self._decoder.raw_decode(line)
         except json.JSONDecodeError as error:
-            return Problem(f"the line is no JSON: {error.msg} at character {error.pos + 1:,}", line[:_SHOWN])
+            return Problem(f"the line is no JSON: {error.msg} at character {error.pos + 1:,}", line[:SHOWN])
         except (RecursionError, ValueError):
             return Problem("the value is nested too deep, or has a number with too many digits")
         if end < len(line):
-            return Problem(f"the line goes on after its JSON, at character {end + 1:,}", line[:_SHOWN])
+            return Problem(f"the line goes on after its JSON, at character {end + 1:,}", line[:SHOWN])
         return self._checked(value, line)
 
     def _value(self, position: int) -> Json | Problem:

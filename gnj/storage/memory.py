@@ -20,6 +20,7 @@ from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
 from gnj.queue import deadline
+from gnj.queue.catalog import RECORDS
 from gnj.queue.clock import NOW, After, Clock, system_clock
 from gnj.queue.errors import Duplicate, StorageUnavailable, TimedOut
 from gnj.queue.holds import ALL_TYPES
@@ -27,7 +28,6 @@ from gnj.queue.model import (
     BELONGS,
     GO_WITH,
     ONE_OF,
-    RECORDS,
     Hold,
     Job,
     Kind,
@@ -147,14 +147,16 @@ class _MemoryRows:
         return None if row is None or (tenant is not None and row.tenant != tenant) else _copy(row)
 
     def find(self, kind: type[RecordT], select: Select = ALL, *, tenant: str | None = None) -> list[RecordT]:
-        rows = self._matching(kind, EVERYTHING, tenant, deleted=select.deleted)
-        rows.sort(key=attrgetter("id"))
-        return [_copy(row) for row in selected(rows, select, self._value)]
+        return [_copy(row) for row in self._selected(kind, select, tenant)]
 
     def columns(
         self, kind: type[Record], names: Sequence[str], select: Select = ALL, *, tenant: str | None = None
     ) -> list[tuple[Any, ...]]:
-        return [tuple(getattr(row, name) for name in names) for row in self.find(kind, select, tenant=tenant)]
+        json = json_names(kind)
+        return [
+            tuple(check_json(value, name) if name in json else value for name, value in zip(names, each, strict=True))
+            for each in ([getattr(row, name) for name in names] for row in self._selected(kind, select, tenant))
+        ]
 
     def count(self, kind: type[Record], where: Condition = EVERYTHING, *, tenant: str | None = None) -> int:
         return len(self._matching(kind, where, tenant))
@@ -428,6 +430,11 @@ class _MemoryRows:
     def _row(self, kind: type[RecordT], id: int) -> RecordT | None:
         row: RecordT | None = self._storage._tables[kind].get(id)
         return None if row is None or row.deleted_at is not None else row
+
+    def _selected(self, kind: type[RecordT], select: Select, tenant: str | None) -> Sequence[RecordT]:
+        rows = self._matching(kind, EVERYTHING, tenant, deleted=select.deleted)
+        rows.sort(key=attrgetter("id"))
+        return selected(rows, select, self._value)
 
     def _matching(
         self, kind: type[RecordT], where: Condition, tenant: str | None, *, deleted: bool = False

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import GnjError
-from gnj.queue.model import RECORDS, Batch, Job, Kind, Pipeline, Record, attributes
+from gnj.queue.model import Batch, Job, Kind, Pipeline, Record, attributes
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select
 from gnj.queue.values import same_json

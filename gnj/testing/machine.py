@@ -24,7 +24,7 @@ from gnj.queue.clock import Clock
 from gnj.queue.ends import Outcome
 from gnj.queue.errors import GnjError
 from gnj.queue.holds import ALL_TYPES
-from gnj.queue.model import RECORDS, Batch, Hold, Job, NewJob, Pipeline, Record, Step
+from gnj.queue.model import Batch, Hold, Job, NewJob, Pipeline, Record, Step
 from gnj.queue.retry import Exponential, Fixed, Linear
 from gnj.queue.service import Queue
 from gnj.queue.states import (
@@ -150,7 +150,7 @@ class StorageMachine(RuleBasedStateMachine):
         make_model, make_storage = type(self).make_model, type(self).make_storage
         self.model = Side(Queue(make_model(self.clock), seed=1, lease=60.0))
         self.other = Side(Queue(make_storage(self.clock), seed=1, lease=60.0))
-        self.tables: Tables = {kind: [] for kind in RECORDS.values()}
+        self.tables: Tables = self.model.rows()
         self.claims: list[tuple[Job, Job]] = []
         """Each claim as either side handed it out; most are over."""
         self.handed_out: set[tuple[int, int]] = set()
@@ -181,14 +181,14 @@ class StorageMachine(RuleBasedStateMachine):
 
     def _compared_tables(self) -> Tables:
         ours, theirs = self.model.rows(), self.other.rows()
-        for kind in RECORDS.values():
+        for kind in ours:
             assert len(theirs[kind]) == len(ours[kind]), f"{kind.__name__}: {theirs[kind]} is not {ours[kind]}"
             pairs = [(a.id, b.id) for a, b in zip(ours[kind], theirs[kind], strict=True)]
             # those that are gone stay known: a row may name one, such as the job that it retries
             self.other.theirs[kind] = self.other.theirs.get(kind, {}) | dict(pairs)
             self.other.ours[kind] = self.other.ours.get(kind, {}) | {b: a for a, b in pairs}
             self.model.apart = self.other.apart = self.other.apart or any(a != b for a, b in pairs)
-        for kind in RECORDS.values():
+        for kind in ours:
             for one, other in zip(ours[kind], theirs[kind], strict=True):
                 wanted, found = self.model.plain(one), self.other.plain(other)
                 wrong = {name: (found[name], wanted[name]) for name in wanted if found[name] != wanted[name]}

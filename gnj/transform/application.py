@@ -7,11 +7,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+from gnj.fetch.waits import GoOn
+from gnj.queue.errors import InvalidInput
 from gnj.queue.model_transform import TransformSource
 from gnj.queue.service import Queue
-from gnj.queue.values import Json
+from gnj.queue.values import Json, shown
 from gnj.settings_transform import TransformLimits
 from gnj.transform.formats import Handler
+from gnj.transform.formats.model import HANDLED
 from gnj.transform.requests import SourceRequest
 from gnj.transform.sources import Bad, Fetcher, SourceRegistry, Validators
 from gnj.transform.values import Record, Value
@@ -66,6 +69,10 @@ class Reading(Protocol):
 class Parts(Protocol):
     """What a transformation is made of (`gnj.transform.parts`)."""
 
+    @property
+    def version(self) -> str:
+        """What tells the ways apart in which the same mapping and format may treat a record: release, settings, the host's handlers."""
+
     def mapping(self, rules: Any) -> Rules:
         """A mapping of such rules. Raises `BadMapping`, `BadTransform`."""
 
@@ -78,8 +85,12 @@ class Parts(Protocol):
     def stored(self, request: SourceRequest) -> dict[str, Any]:
         """A source as it is stored, its credentials encrypted. Raises `BadSource`, `NoHandler`, `AddressRefused`."""
 
-    def open(self, source: TransformSource, validators: Validators | None) -> AbstractContextManager[Reading]:
-        """Begins to read a source. Raises `SourceFailed`."""
+    def open(
+        self, source: TransformSource, validators: Validators | None, go_on: GoOn | None = None
+    ) -> AbstractContextManager[Reading]:
+        """Begins to read a source. Raises `SourceFailed`, and what `go_on` raises, which is asked while the source is waited for and read;
+        so does the reading.
+        """
 
     @property
     def webhooks(self) -> Webhooks:
@@ -122,7 +133,14 @@ class Transform:
         return self.hosts.sources.source(name)
 
     def attribute(self, name: str) -> Callable[[HandlerT], HandlerT]:
-        """Has the decorated function carry out an attribute of target formats: `indexProductID`, `embedText` or `embedImage`."""
+        """Has the decorated function carry out an attribute of target formats: `indexProductID`, `embedText` or `embedImage`.
+
+        Raises `InvalidInput` for any other.
+        """
+        if name not in HANDLED:
+            raise InvalidInput(
+                f"an attribute that a host carries out is one of {', '.join(HANDLED)}, not {shown(name)}"
+            )
 
         def register(handler: HandlerT) -> HandlerT:
             self.hosts.attributes[name] = handler

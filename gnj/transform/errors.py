@@ -117,8 +117,8 @@ class SourceFailed(GnjError):
 
     Args:
         message: What happened.
-        final: Whether another try would end alike: after 4xx but 429, a limit, an address that may not be called, and what cannot be
-            read. Connections that fail, 5xx, 429 and waits that took too long may end otherwise.
+        final: Whether another try would end alike: after 4xx, a limit, an address that may not be called, and what cannot be read.
+            Connections that fail or end too early and 5xx may end otherwise.
     """
 
     code = "SOURCE_FAILED"

@@ -1,8 +1,8 @@
 """What runs have written, as JSON Lines and CSV, in constant memory: a page at a time, each in a transaction of its own.
 
 What is exported is fixed when it begins: the records that were current then, by the last run that was published (`gnj.queue.transforms`).
-They stay while it lasts, as long as the retention of what later runs put in their place; where the job is deleted meanwhile, the
-export breaks off.
+They stay as long as the run does. Where that is removed meanwhile, with the job or because there are so many newer ones, the export
+breaks off.
 
 Cells of CSV that a spreadsheet would take for a formula begin with an apostrophe (OWASP, "CSV Injection"); numbers stay numbers.
 """
@@ -19,11 +19,12 @@ from typing import Any, Final
 from gnj.queue import transforms
 from gnj.queue.errors import NotFound
 from gnj.queue.model import attributes
-from gnj.queue.model_transform import RunStatus, TransformFormat, TransformJob, TransformRecord, TransformRun
+from gnj.queue.model_transform import RunStatus, TransformJob, TransformRecord, TransformRun
 from gnj.queue.service import Queue
 from gnj.queue.storage import Rows, Select
-from gnj.queue.values import Json, check_int, dump_json
+from gnj.queue.values import Json, dump_json
 from gnj.queue.where import And, Compare, Condition, equal
+from gnj.transform.lists import existing_job, existing_run, field_names, ordered
 
 FORMATS: Final[Mapping[str, str]] = {"jsonl": "application/x-ndjson", "csv": "text/csv; charset=utf-8; header=present"}
 """What records are exported as, and its media type."""
@@ -44,17 +45,19 @@ class Export:
     Args:
         queue: Where they are.
         job_id: The job.
+        run_id: The last run of those whose records are exported; None: there is none.
         which: Those of them that are exported.
         fields: The fields of the target format, in its order.
     """
 
     queue: Queue
     job_id: int
+    run_id: int | None
     which: Condition
     fields: Sequence[str]
 
     def pieces(self, format: str) -> Iterator[bytes]:
-        """The export, in pieces; `format` is one of `FORMATS`. Raises `NotFound` once the job was deleted."""
+        """The export, in pieces; `format` is one of `FORMATS`. Raises `NotFound` once the job was deleted, or the run removed."""
         return _csv(self.fields, self.pages()) if format == "csv" else _lines(self.fields, self.pages())
 
     def pages(self) -> Iterator[Sequence[Json]]:
@@ -74,10 +77,13 @@ class Export:
     @contextmanager
     def _reading(self) -> Iterator[Rows]:
         with self.queue.storage.begin(write=False) as tx:
+            yield tx
+            # looked up after what was read: what is there now was there, and whole, then
             removed = tx.columns(TransformJob, ["removed_at"], Select(equal(TransformJob, id=self.job_id)))
             if removed != [(None,)]:
                 raise NotFound("the job was deleted")
-            yield tx
+            if self.run_id is not None and tx.get(TransformRun, self.run_id) is None:
+                raise NotFound("the run was removed: there are as many newer ones as are kept")
 
     def _run_after(self, born: int) -> int | None:
         """The next run of which there are records."""
@@ -98,21 +104,17 @@ class Export:
 def of_job(queue: Queue, tenant: str, id: int) -> Export:
     """The current records of a job. Raises `NotFound`."""
     with queue.storage.begin(write=False) as tx:
-        job = _job(tx, tenant, check_int(id, "jobId"))
-        if job is None:
-            raise NotFound("the job does not exist")
-        return Export(queue, job.id, transforms.current(job), _fields(tx, job))
+        job = existing_job(tx, tenant, id)
+        return Export(queue, job.id, job.published, transforms.current(job), field_names(tx, job))
 
 
 def of_run(queue: Queue, tenant: str, id: int) -> Export:
     """What a run wrote: nothing, of one that did not end well. Raises `NotFound`."""
     with queue.storage.begin(write=False) as tx:
-        run = tx.get(TransformRun, check_int(id, "runId"), tenant=tenant)
-        job = None if run is None else _job(tx, tenant, run.transform_job_id)
-        if run is None or job is None:
-            raise NotFound("the run does not exist")
+        run, job = existing_run(tx, tenant, id)
         born = run.id if run.status is RunStatus.SUCCESSFUL else 0
-        return Export(queue, job.id, equal(TransformRecord, transform_job_id=job.id, born=born), _fields(tx, job))
+        which = equal(TransformRecord, transform_job_id=job.id, born=born)
+        return Export(queue, job.id, run.id, which, field_names(tx, job))
 
 
 class Reader:
@@ -144,24 +146,9 @@ class Reader:
 _OF_RECORDS: Final = attributes(TransformRecord)
 
 
-def _job(tx: Rows, tenant: str, id: int) -> TransformJob | None:
-    job = tx.get(TransformJob, id, tenant=tenant)
-    return None if job is None or job.removed_at is not None else job
-
-
-def _fields(tx: Rows, job: TransformJob) -> Sequence[str]:
-    format = tx.get(TransformFormat, job.format_id)
-    return [] if format is None else format.fields
-
-
 def _lines(fields: Sequence[str], pages: Iterator[Sequence[Json]]) -> Iterator[bytes]:
     for page in pages:
-        yield "".join(f"{dump_json(_ordered(fields, value))}\n" for value in page).encode()
-
-
-def _ordered(fields: Sequence[str], value: Any) -> dict[str, Json]:
-    """A record with its fields in the order of the format: PostgreSQL keeps none."""
-    return {name: value[name] for name in fields if name in value}
+        yield "".join(f"{dump_json(ordered(fields, value))}\n" for value in page).encode()
 
 
 def _csv(fields: Sequence[str], pages: Iterator[Sequence[Json]]) -> Iterator[bytes]:

@@ -9,27 +9,20 @@ from typing import Any, Final, TypeVar
 
 from gnj.queue import cron as crons
 from gnj.queue import deadline, schedules, transforms
-from gnj.queue.clock import NOW
 from gnj.queue.errors import Conflict, InvalidInput, NotFound
 from gnj.queue.inputs import check_tenant
-from gnj.queue.model import Record as Row
+from gnj.queue.kinds import SCHEDULE
 from gnj.queue.model import RecordT, Schedule
-from gnj.queue.model_transform import (
-    SCHEDULE,
-    TransformFormat,
-    TransformJob,
-    TransformMapping,
-    TransformRun,
-    TransformSource,
-)
+from gnj.queue.model_transform import TransformFormat, TransformJob, TransformMapping, TransformRun, TransformSource
 from gnj.queue.storage import Select
 from gnj.queue.unit import Unit
 from gnj.queue.values import MAX_NAME, Json, check_bool, check_int, check_text
 from gnj.queue.where import equal
+from gnj.transform import keeping
 from gnj.transform.application import Rules, Target, Transform
 from gnj.transform.errors import BadFormat, BadMapping, BadSource, InUse, NoDefaultFormat, RecordRejected
 from gnj.transform.lists import TransformLists
-from gnj.transform.requests import FormatInput, JobView, MappingInput, SourceInput, SourceRequest
+from gnj.transform.requests import FormatInput, JobView, MappingInput, SourceInput, SourceRequest, check_given
 from gnj.transform.trying import Made, Tries, first
 from gnj.transform.values import Record
 
@@ -39,12 +32,6 @@ APPLIED: Final = 1_000
 """Records of a source that `apply_mapping` reads (contract, "Jobs")."""
 SAMPLED: Final = 100
 """Records of a source that a mapping is generated from (contract, "Jobs")."""
-_KINDS: Final[Mapping[type[Row], str]] = {
-    TransformSource: "sources",
-    TransformMapping: "mappings",
-    TransformFormat: "target formats",
-    TransformJob: "jobs",
-}
 _DAY_MS: Final = int(transforms.EVERY.total_seconds() * 1000)
 
 
@@ -76,23 +63,22 @@ class TransformJobs(TransformLists):
 
     def save_source(self, tenant: str, request: SourceRequest) -> TransformSource:
         """A new source. Raises `BadSource`, `NoHandler`, `AddressRefused`."""
-        owner, values = check_tenant(tenant), self.transform.parts.stored(request)
-        return self.queue.run(lambda unit: self._inserted(unit, TransformSource, owner, values))
+        owner, values = check_tenant(tenant), self._stored(request, "request")
+        return self._alone(lambda unit: self._inserted(unit, TransformSource, owner, values))
 
     def delete_source(self, tenant: str, id: int) -> bool:
         """Deletes a source; whether there was one. Raises `InUse`."""
-        changes = {"credentials": None, "deleted_at": NOW}
-        return self.queue.run(lambda unit: _deleted(unit, TransformSource, tenant, id, "source", changes))
+        return self.queue.run(lambda unit: _deleted(unit, TransformSource, tenant, id, "source"))
 
     def save_mapping(self, tenant: str, name: str | None, rules: Any) -> TransformMapping:
         """A new mapping. Raises `BadMapping`, `BadTransform`."""
         owner = check_tenant(tenant)
-        values = {"name": _name(name), "mapping": self.transform.parts.mapping(rules).wire()}
-        return self.queue.run(lambda unit: self._inserted(unit, TransformMapping, owner, values))
+        values = {"name": _name(name), "mapping": _with_rules(self.transform.parts.mapping(rules))}
+        return self._alone(lambda unit: self._inserted(unit, TransformMapping, owner, values))
 
     def delete_mapping(self, tenant: str, id: int) -> bool:
         """Deletes a mapping; whether there was one. Raises `InUse`."""
-        return self.queue.run(lambda unit: _deleted(unit, TransformMapping, tenant, id, "mapping", {"deleted_at": NOW}))
+        return self.queue.run(lambda unit: _deleted(unit, TransformMapping, tenant, id, "mapping"))
 
     def save_format(
         self, tenant: str, name: str | None, definition: Any, *, make_default: bool = False
@@ -105,7 +91,7 @@ class TransformJobs(TransformLists):
             row = self._inserted(unit, TransformFormat, owner, values)
             return _made_default(unit, row) if make_default else row
 
-        return self._alone(command) if make_default else self.queue.run(command)
+        return self._alone(command)
 
     def set_default_format(self, tenant: str, id: int) -> bool:
         """Makes a target format the default one; whether there is one of that id."""
@@ -121,8 +107,7 @@ class TransformJobs(TransformLists):
 
     def delete_format(self, tenant: str, id: int) -> bool:
         """Deletes a target format; whether there was one. If it was the default one, there is none then. Raises `InUse`."""
-        changes = {"is_default": False, "deleted_at": NOW}
-        return self.queue.run(lambda unit: _deleted(unit, TransformFormat, tenant, id, "target format", changes))
+        return self.queue.run(lambda unit: _deleted(unit, TransformFormat, tenant, id, "target format"))
 
     # Jobs
 
@@ -136,9 +121,11 @@ class TransformJobs(TransformLists):
         """A new job, its first run queued and its schedule made: all of it, or nothing.
 
         Without a mapping one is generated from the source's first records, and stored; without a target format it has the
-        default one. Raises `NotFound` for an unknown id, `NoDefaultFormat`, `SourceFailed`, and what saving the parts raises.
+        default one. Raises `NotFound` for an unknown id, `NoDefaultFormat`, `SourceFailed`, `BadMapping` where there is nothing to generate
+        one of, and what saving the parts raises.
         """
         owner = check_tenant(tenant)
+        check_given(source, SourceInput, "source")
         if source.data is not None:
             raise BadSource("a job needs a source that can be read again: give an id or a sourceRequest, not data")
         kept = self._source(owner, source)
@@ -148,30 +135,24 @@ class TransformJobs(TransformLists):
         if mapping is None:
             read = kept or self._unsaved(owner, new_source or {})
             samples = self._records(read, SAMPLED)
-            new_mapping = self._proposed(samples, target)
+            new_mapping = {"mapping": self._proposed(samples, target)}
         else:
             rules, kept_mapping = self._mapping(owner, mapping)
-            new_mapping = rules if kept_mapping is None else None
+            new_mapping = {"mapping": _with_rules(rules)} if kept_mapping is None else None
 
         def command(unit: Unit) -> TransformJob:
             ids = {
                 "source_id": self._kept(unit, TransformSource, owner, kept, new_source),
-                "mapping_id": self._kept(
-                    unit,
-                    TransformMapping,
-                    owner,
-                    kept_mapping,
-                    None if new_mapping is None else {"mapping": new_mapping.wire()},
-                ),
+                "mapping_id": self._kept(unit, TransformMapping, owner, kept_mapping, new_mapping),
                 "format_id": self._kept(unit, TransformFormat, owner, kept_format, _defined(target)),
             }
-            job = self._inserted(unit, TransformJob, owner, ids, which={"removed_at": None})
+            job = self._inserted(unit, TransformJob, owner, ids)
             schedule = schedules.create(unit, owner, _schedule(unit), internal=True, declared=True)
             (job,) = unit.tx.edit(TransformJob, [job.id], {"schedule_id": schedule.id})
             transforms.start(unit, job, attempts=transforms.ATTEMPTS)
             return unit.tx.get(TransformJob, job.id) or job
 
-        return self.queue.run(command)
+        return self._alone(command)
 
     def delete_job(self, tenant: str, id: int) -> bool:
         """Deletes a job, and cancels its run that is not over; whether there was one. What it wrote goes little by little."""
@@ -276,7 +257,8 @@ class TransformJobs(TransformLists):
 
     # The parts of a job
 
-    def _stored(self, request: SourceRequest) -> dict[str, Any]:
+    def _stored(self, request: SourceRequest, name: str = "source.request") -> dict[str, Any]:
+        check_given(request, SourceRequest, name)
         return self.transform.parts.stored(request)
 
     def _source(self, tenant: str, given: SourceInput) -> TransformSource | None:
@@ -292,6 +274,7 @@ class TransformJobs(TransformLists):
 
     def _mapping(self, tenant: str, given: MappingInput) -> tuple[Rules, TransformMapping | None]:
         """A compiled mapping, and its row if it has one."""
+        check_given(given, MappingInput, "mapping")
         if (given.id is None) == (given.data is None):
             raise BadMapping("mapping: give either an id or data")
         if given.id is None:
@@ -308,6 +291,7 @@ class TransformJobs(TransformLists):
             if row is None:
                 raise NoDefaultFormat(f"there is no default target format, and {what} needs one: give targetFormat")
             return self.transform.parts.format(row.definition), row
+        check_given(given, FormatInput, "format")
         if (given.id is None) == (given.data is None):
             raise BadFormat("targetFormat: give either an id or data")
         if given.id is None:
@@ -319,6 +303,7 @@ class TransformJobs(TransformLists):
 
     def _given(self, tenant: str, source: SourceInput, most: int) -> Sequence[Record]:
         """The records of a source to be tried: all that are given, or the first ones that it has."""
+        check_given(source, SourceInput, "source")
         if source.data is not None:
             if source.id is not None or source.request is not None:
                 raise BadSource("source: give either data, or an id or a sourceRequest")
@@ -345,25 +330,21 @@ class TransformJobs(TransformLists):
         with self._tries.of(source.tenant), self._soon(), self.transform.parts.open(source, None) as reading:
             return first(_in_time(reading), most)
 
-    def _proposed(self, samples: Sequence[Record], target: Target) -> Rules:
+    def _proposed(self, samples: Sequence[Record], target: Target) -> Json:
+        """A mapping for a source that begins with these records. Raises `BadMapping` where there is nothing to propose: an empty mapping
+        would be kept, whatever the source has later.
+        """
         rules = self.transform.parts.propose(samples, target.wire()) if samples else []
-        return self.transform.parts.mapping(rules)
+        if not rules:
+            why = "no field of the records is like one of the target format" if samples else "no records can be read"
+            raise BadMapping(f"mapping: none can be generated of the source, for {why}: give a mapping")
+        return self.transform.parts.mapping(rules).wire()
 
-    def _inserted(
-        self,
-        unit: Unit,
-        kind: type[RecordT],
-        tenant: str,
-        values: Mapping[str, Any],
-        *,
-        which: Mapping[str, Any] | None = None,
-    ) -> RecordT:
-        """A new row, unless the tenant has as many as it may: two that are made at once may be one too many. Raises `InvalidInput`."""
-        most = self.transform.limits.jobs
-        if unit.tx.count(kind, equal(kind, **(which or {})), tenant=tenant) >= most:
-            raise InvalidInput(f"there are {most:,} {_KINDS[kind]} already, and no more can be kept: delete one")
-        (row,) = unit.tx.insert(kind, [{**values, "tenant": tenant}])
-        return row
+    def _inserted(self, unit: Unit, kind: type[RecordT], tenant: str, values: Mapping[str, Any]) -> RecordT:
+        """A new row, unless it is too large or the tenant has as much as it may (`gnj.transform.keeping`). Within `_alone`."""
+        row = keeping.sized(kind, values)
+        keeping.check_room(unit.tx, kind, tenant, row, self.transform.limits)
+        return unit.tx.insert(kind, [{**row, "tenant": tenant}])[0]
 
     def _kept(
         self, unit: Unit, kind: type[RecordT], tenant: str, row: RecordT | None, values: Mapping[str, Any] | None
@@ -377,7 +358,9 @@ class TransformJobs(TransformLists):
         return locked.id
 
     def _alone(self, command: Callable[[Unit], T]) -> T:
-        """Runs a command about the default target format: of two at once, one would not see that the other makes another one."""
+        """Runs a command that depends on what else there is, which is how much a tenant has, and whether there is another default target
+        format: of two at once, one would not see what the other makes.
+        """
 
         def once() -> T:
             with self.queue.transaction(serializable=True) as (queue, _):
@@ -386,7 +369,8 @@ class TransformJobs(TransformLists):
         return self.queue.again(once)
 
 
-def _deleted(unit: Unit, kind: type[RecordT], tenant: str, id: int, what: str, changes: Mapping[str, Any]) -> bool:
+def _deleted(unit: Unit, kind: type[RecordT], tenant: str, id: int, what: str) -> bool:
+    """Removes a part for good: nobody is told of it any more, and it may have megabytes, or credentials."""
     row = unit.tx.get(kind, check_int(id, "id"), tenant=tenant, lock=True)
     if row is None:
         return False
@@ -394,7 +378,7 @@ def _deleted(unit: Unit, kind: type[RecordT], tenant: str, id: int, what: str, c
     users = unit.tx.columns(TransformJob, ["id"], Select(equal(TransformJob, **{named: row.id, "removed_at": None})))
     if users:
         raise InUse(what, [id for (id,) in users])
-    unit.tx.edit(kind, [row.id], changes)
+    unit.tx.trim(kind, equal(kind, id=row.id), 1)
     return True
 
 
@@ -414,6 +398,14 @@ def _in_time(items: Iterable[T]) -> Iterator[T]:
         if limit is not None:
             limit.check()
         yield each
+
+
+def _with_rules(mapping: Rules) -> Json:
+    """A mapping as it is stored. Raises `BadMapping` for one without rules: all that it made would be defaults."""
+    rules = mapping.wire()
+    if not rules:
+        raise BadMapping("mapping must have at least one rule")
+    return rules
 
 
 def _defined(target: Target) -> dict[str, Any]:

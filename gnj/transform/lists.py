@@ -1,13 +1,17 @@
-"""What there is of transformation jobs: lists, pages, and loaders that read for many rows at once."""
+"""What there is of transformation jobs: lists, pages, and loaders that read for many rows at once.
+
+Lists leave out what may be large of parts - rules, definitions, headers and bodies -, which has loaders of its own.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from dataclasses import fields
+from typing import Any, Final, TypeVar
 
 from gnj.queue import transforms
 from gnj.queue.errors import NotFound
-from gnj.queue.model import RecordT, Schedule
+from gnj.queue.model import Record, Schedule
 from gnj.queue.model_transform import (
     RUN_OVER,
     RunStatus,
@@ -21,9 +25,11 @@ from gnj.queue.model_transform import (
 )
 from gnj.queue.service import Queue
 from gnj.queue.storage import Rows, Select
-from gnj.queue.values import check_int
-from gnj.queue.where import And, Condition, equal
-from gnj.transform.requests import JobView, RecordPage, Rejected
+from gnj.queue.values import Json, check_int
+from gnj.queue.where import EVERYTHING, And, Condition, equal
+from gnj.transform.requests import FormatView, Job, JobRow, JobView, MappingView, RecordPage, Rejected, SourceView
+
+ViewT = TypeVar("ViewT", SourceView, MappingView, FormatView)
 
 LIMIT: Final = 100
 """Rows of a page that says nothing else (contract, "Shapes")."""
@@ -41,26 +47,35 @@ class TransformLists:
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
 
-    def sources(self, tenant: str) -> Sequence[TransformSource]:
-        """The tenant's sources, by id: 1,000 at most, as of all that follows."""
-        return self.queue.storage.find(TransformSource, tenant=tenant)
+    def sources(self, tenant: str) -> Sequence[SourceView]:
+        """The tenant's sources, by id: at most `TransformLimits.jobs`, as of all that follows."""
+        return self._listed(TransformSource, SourceView, tenant)
 
-    def mappings(self, tenant: str) -> Sequence[TransformMapping]:
+    def mappings(self, tenant: str) -> Sequence[MappingView]:
         """The tenant's mappings, by id."""
-        return self.queue.storage.find(TransformMapping, tenant=tenant)
+        return self._listed(TransformMapping, MappingView, tenant)
 
-    def formats(self, tenant: str) -> Sequence[TransformFormat]:
+    def formats(self, tenant: str) -> Sequence[FormatView]:
         """The tenant's target formats, by id."""
-        return self.queue.storage.find(TransformFormat, tenant=tenant)
+        return self._listed(TransformFormat, FormatView, tenant)
 
     def jobs(self, tenant: str) -> Sequence[JobView]:
         """The tenant's jobs, by id."""
-        return self._views(tenant, _THERE)
+        return self._views(tenant, self.job_rows(tenant))
 
     def job(self, tenant: str, id: int) -> JobView | None:
         """The job of that id; None: there is none."""
-        same = And((_THERE, equal(TransformJob, id=check_int(id, "id"))))
-        return next(iter(self._views(tenant, same)), None)
+        row = self.job_row(tenant, id)
+        return None if row is None else self._views(tenant, [row])[0]
+
+    def job_rows(self, tenant: str) -> Sequence[JobRow]:
+        """`jobs` without their schedules."""
+        return self._job_rows(tenant, _THERE)
+
+    def job_row(self, tenant: str, id: int) -> TransformJob | None:
+        """`job` without its schedule."""
+        row = self.queue.storage.get(TransformJob, check_int(id, "id"), tenant=tenant)
+        return None if row is None or row.removed_at is not None else row
 
     def default_format(self, tenant: str) -> TransformFormat | None:
         """The format of jobs that name none; None: there is none."""
@@ -77,27 +92,45 @@ class TransformLists:
 
     # For many rows at once
 
-    def sources_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, TransformSource]:
+    def sources_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, SourceView]:
         """The sources of these ids, by id."""
-        return self._of(TransformSource, tenant, ids)
+        return _by_id(self._listed(TransformSource, SourceView, tenant, ids))
 
-    def mappings_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, TransformMapping]:
+    def mappings_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, MappingView]:
         """The mappings of these ids, by id."""
-        return self._of(TransformMapping, tenant, ids)
+        return _by_id(self._listed(TransformMapping, MappingView, tenant, ids))
 
-    def formats_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, TransformFormat]:
+    def formats_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, FormatView]:
         """The target formats of these ids, by id."""
-        return self._of(TransformFormat, tenant, ids)
+        return _by_id(self._listed(TransformFormat, FormatView, tenant, ids))
 
-    def jobs_by_source(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobView]]:
+    def requests_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, tuple[Json, str | None]]:
+        """The headers and the bodies of these sources, by id."""
+        rows = self._read(TransformSource, ("id", "headers", "body"), tenant, ids)
+        return {id: (headers, body) for id, headers, body in rows}
+
+    def rules_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Json]:
+        """The rules of these mappings, by id."""
+        return dict(self._read(TransformMapping, ("id", "mapping"), tenant, ids))
+
+    def definitions_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Json]:
+        """The definitions of these target formats, by id."""
+        return dict(self._read(TransformFormat, ("id", "definition"), tenant, ids))
+
+    def schedules_of(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Schedule]:
+        """The schedules of these ids, by id."""
+        rows = self.queue.storage.find(Schedule, Select(equal(Schedule, id=tuple(ids))), tenant=tenant) if ids else []
+        return {row.id: row for row in rows}
+
+    def jobs_by_source(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobRow]]:
         """The jobs of each of these sources, by id; every id is there."""
         return self._by("source_id", tenant, ids)
 
-    def jobs_by_mapping(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobView]]:
+    def jobs_by_mapping(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobRow]]:
         """Likewise of mappings."""
         return self._by("mapping_id", tenant, ids)
 
-    def jobs_by_format(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobView]]:
+    def jobs_by_format(self, tenant: str, ids: Sequence[int]) -> Mapping[int, Sequence[JobRow]]:
         """Likewise of target formats."""
         return self._by("format_id", tenant, ids)
 
@@ -109,7 +142,7 @@ class TransformLists:
         """A page of the runs of a job, the newest first. Raises `NotFound`."""
         skip, most = _page(offset, limit)
         with self.queue.storage.begin(write=False) as tx:
-            _existing(tx, tenant, job_id)
+            existing_job(tx, tenant, job_id)
             own = equal(TransformRun, transform_job_id=job_id)
             return tx.find(TransformRun, Select(own, _NEWEST, most, skip))
 
@@ -117,13 +150,11 @@ class TransformLists:
         """A page of what a run wrote, and of what it rejected: nothing of one that did not end well. Raises `NotFound`."""
         skip, most = _page(offset, limit)
         with self.queue.storage.begin(write=False) as tx:
-            run = tx.get(TransformRun, check_int(run_id, "runId"), tenant=tenant)
-            if run is None or _job(tx, tenant, run.transform_job_id) is None:
-                raise NotFound("the run does not exist")
+            run, job = existing_run(tx, tenant, run_id)
             if run.status is not RunStatus.SUCCESSFUL:
                 return RecordPage(0, (), 0, ())
             own = equal(TransformRecord, transform_job_id=run.transform_job_id, born=run.id)
-            return _records(tx, own, run, skip, most)
+            return _records(tx, job, own, run, skip, most)
 
     def job_records(
         self, tenant: str, job_id: int, *, offset: int | None = None, limit: int | None = None
@@ -131,30 +162,38 @@ class TransformLists:
         """A page of the current records of a job, and of what its last good run rejected. Raises `NotFound`."""
         skip, most = _page(offset, limit)
         with self.queue.storage.begin(write=False) as tx:
-            job = _existing(tx, tenant, job_id)
+            job = existing_job(tx, tenant, job_id)
             if job.published is None:
                 return RecordPage(0, (), 0, ())
-            return _records(tx, transforms.current(job), tx.get(TransformRun, job.published), skip, most)
+            return _records(tx, job, transforms.current(job), tx.get(TransformRun, job.published), skip, most)
 
-    def _views(self, tenant: str, where: Condition) -> list[JobView]:
-        with self.queue.storage.begin(write=False) as tx:
-            found = tx.find(TransformJob, Select(where), tenant=tenant)
-            ids = tuple(job.schedule_id for job in found if job.schedule_id is not None)
-            schedules = tx.find(Schedule, Select(equal(Schedule, id=ids))) if ids else []
-        known = {schedule.id: schedule for schedule in schedules}
-        return [JobView(job, known.get(job.schedule_id or 0)) for job in found]
+    def _job_rows(self, tenant: str, where: Condition) -> list[JobRow]:
+        rows = self.queue.storage.columns(TransformJob, _NAMES[JobRow], Select(where), tenant=tenant)
+        return [JobRow(*row) for row in rows]
 
-    def _of(self, kind: type[RecordT], tenant: str, ids: Sequence[int]) -> dict[int, RecordT]:
-        if not ids:
-            return {}
-        found = self.queue.storage.find(kind, Select(equal(kind, id=tuple(ids))), tenant=tenant)
-        return {row.id: row for row in found}
+    def _views(self, tenant: str, rows: Sequence[Job]) -> list[JobView]:
+        known = self.schedules_of(tenant, [row.schedule_id for row in rows if row.schedule_id is not None])
+        return [JobView(row, known.get(row.schedule_id or 0)) for row in rows]
 
-    def _by(self, name: str, tenant: str, ids: Sequence[int]) -> dict[int, list[JobView]]:
-        by: dict[int, list[JobView]] = {id: [] for id in ids}
+    def _listed(
+        self, kind: type[Record], view: type[ViewT], tenant: str, ids: Sequence[int] | None = None
+    ) -> list[ViewT]:
+        return [view(*row) for row in self._read(kind, _NAMES[view], tenant, ids)]
+
+    def _read(
+        self, kind: type[Record], names: Sequence[str], tenant: str, ids: Sequence[int] | None
+    ) -> list[tuple[Any, ...]]:
+        """These attributes of rows: of all of them, or of those of `ids`."""
+        if ids is not None and not ids:
+            return []
+        which = EVERYTHING if ids is None else equal(kind, id=tuple(ids))
+        return self.queue.storage.columns(kind, names, Select(which), tenant=tenant)
+
+    def _by(self, name: str, tenant: str, ids: Sequence[int]) -> dict[int, list[JobRow]]:
+        by: dict[int, list[JobRow]] = {id: [] for id in ids}
         if ids:
-            for view in self._views(tenant, And((_THERE, equal(TransformJob, **{name: tuple(ids)})))):
-                by[getattr(view.job, name)].append(view)
+            for row in self._job_rows(tenant, And((_THERE, equal(TransformJob, **{name: tuple(ids)})))):
+                by[getattr(row, name)].append(row)
         return by
 
 
@@ -164,6 +203,14 @@ def is_over(run: TransformRun) -> bool:
 
 
 _THERE: Final = equal(TransformJob, removed_at=None)
+_NAMES: Final[Mapping[type, Sequence[str]]] = {
+    view: [each.name for each in fields(view)] for view in (SourceView, MappingView, FormatView, JobRow)
+}
+"""The attributes of rows that each is made of, in its order."""
+
+
+def _by_id(views: Sequence[ViewT]) -> dict[int, ViewT]:
+    return {view.id: view for view in views}
 
 
 def _page(offset: int | None, limit: int | None) -> tuple[int, int]:
@@ -176,17 +223,43 @@ def _job(tx: Rows, tenant: str, id: int) -> TransformJob | None:
     return None if job is None or job.removed_at is not None else job
 
 
-def _existing(tx: Rows, tenant: str, id: int) -> TransformJob:
+def existing_job(tx: Rows, tenant: str, id: int) -> TransformJob:
+    """The job of that id. Raises `NotFound`."""
     job = _job(tx, tenant, id)
     if job is None:
         raise NotFound("the job does not exist")
     return job
 
 
-def _records(tx: Rows, which: Condition, run: TransformRun | None, offset: int, limit: int) -> RecordPage:
+def existing_run(tx: Rows, tenant: str, id: int) -> tuple[TransformRun, TransformJob]:
+    """The run of that id, and its job. Raises `NotFound`, also where the job was deleted."""
+    run = tx.get(TransformRun, check_int(id, "runId"), tenant=tenant)
+    job = None if run is None else _job(tx, tenant, run.transform_job_id)
+    if run is None or job is None:
+        raise NotFound("the run does not exist")
+    return run, job
+
+
+def field_names(tx: Rows, job: TransformJob) -> Sequence[str]:
+    """The fields of a job's records, in the order of its target format."""
+    found = tx.columns(TransformFormat, ["fields"], Select(equal(TransformFormat, id=job.format_id)))
+    return [name for (names,) in found for name in names]
+
+
+def ordered(fields: Sequence[str], value: Any) -> dict[str, Json]:
+    """A record with its fields in the order of the format: PostgreSQL and MySQL keep none."""
+    return {name: value[name] for name in fields if name in value}
+
+
+def _records(
+    tx: Rows, job: TransformJob, which: Condition, run: TransformRun | None, offset: int, limit: int
+) -> RecordPage:
     # runs follow each other, so this order is that of the ids, and an index has it
     page = Select(which, (("born", False),), limit, offset)
-    records = [value for (value,) in tx.columns(TransformRecord, ["value"], page)]
+    records: list[Json] = [value for (value,) in tx.columns(TransformRecord, ["value"], page)]
+    if records:
+        names = field_names(tx, job)
+        records = [ordered(names, value) for value in records]
     rejected: list[Rejected] = []
     if run is not None:
         own = Select(equal(TransformRejected, run_id=run.id), limit=limit, offset=offset)

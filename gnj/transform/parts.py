@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
+from gnj.fetch.waits import GoOn
 from gnj.queue.model_transform import TransformSource
-from gnj.queue.values import MAX_NAME, MAX_TEXT, Json, check_text
+from gnj.queue.values import MAX_NAME, MAX_TEXT, Json, check_text, dump_json
 from gnj.transform.application import Hosts, Reading
 from gnj.transform.formats import TargetFormat, compile_format
 from gnj.transform.generating import propose
@@ -27,15 +29,27 @@ class ShippedParts:
         http: The way to sources.
         secrets: Encrypts their credentials.
         region: The country, two letters, of phone numbers that do not tell theirs.
+        release: Of gnj: another one may convert otherwise.
     """
 
-    def __init__(self, hosts: Hosts, http: Http, secrets: Secrets, *, region: str) -> None:
+    def __init__(self, hosts: Hosts, http: Http, secrets: Secrets, *, region: str, release: str) -> None:
         self._hosts = hosts
         self._http = http
         self._secrets = secrets
         self._region = region
+        self._release = release
         self.webhooks = Webhooks(http, secrets)
         """See `Parts.webhooks`."""
+
+    @property
+    def version(self) -> str:
+        """See `Parts.version`."""
+        handlers = sorted(
+            [name, getattr(handler, "__module__", ""), getattr(handler, "__qualname__", type(handler).__qualname__)]
+            for name, handler in self._hosts.attributes.items()
+        )
+        configured = dump_json([self._release, self._region, handlers])
+        return hashlib.blake2b(configured.encode(), digest_size=8).hexdigest()
 
     def mapping(self, rules: Any) -> Rules:
         """See `Parts.mapping`."""
@@ -77,7 +91,9 @@ class ShippedParts:
             "credentials": self._secrets.encrypt(credentials),
         }
 
-    def open(self, source: TransformSource, validators: Validators | None) -> AbstractContextManager[Reading]:
+    def open(
+        self, source: TransformSource, validators: Validators | None, go_on: GoOn | None = None
+    ) -> AbstractContextManager[Reading]:
         """See `Parts.open`."""
         plain = Source(
             type=source.type,
@@ -87,7 +103,7 @@ class ShippedParts:
             body=source.body,
             credentials=self._secrets.decrypt(source.credentials),
         )
-        return open_source(plain, self._hosts.sources, self._http, validators)
+        return open_source(plain, self._hosts.sources, self._http, validators, go_on)
 
     def close(self) -> None:
         """Closes the connections to sources that are kept."""

@@ -1,6 +1,6 @@
 """What callers give, as the inputs of the transformation jobs contract have it; and what they are given.
 
-Nothing of it is checked before it is used: `gnj.transform.jobs` refuses what cannot be.
+Nothing of it is checked before it is used: `gnj.transform.jobs` refuses what cannot be, other classes as well.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
+from gnj.queue.errors import InvalidInput
 from gnj.queue.model import Schedule
 from gnj.queue.model_transform import RunStatus, TransformJob
 from gnj.queue.values import Json
@@ -57,10 +58,60 @@ class FormatInput:
 
 
 @dataclass(frozen=True, slots=True)
+class SourceView:
+    """A source without its headers and its body."""
+
+    id: int
+    name: str | None
+    type: str
+    url: str | None
+    description: str | None
+    method: str | None
+    size: int
+    """Bytes of all of it; see `TransformSource`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MappingView:
+    """A mapping without its rules."""
+
+    id: int
+    name: str | None
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class FormatView:
+    """A target format without its definition."""
+
+    id: int
+    name: str | None
+    is_default: bool
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """A job as it is listed; see `TransformJob`."""
+
+    id: int
+    source_id: int
+    mapping_id: int
+    format_id: int
+    schedule_id: int | None
+    run_status: RunStatus | None
+    last_run_at: datetime | None
+    webhook_url: str | None
+
+
+Job: TypeAlias = TransformJob | JobRow
+
+
+@dataclass(frozen=True, slots=True)
 class JobView:
     """A transformation job as it is shown."""
 
-    job: TransformJob
+    job: Job
     schedule: Schedule | None
 
     @property
@@ -104,6 +155,12 @@ class RecordPage:
     rejected_total: int
     """How many were rejected, kept or not."""
     rejected: Sequence[Rejected]
+
+
+def check_given(value: object, kind: type, name: str) -> None:
+    """Raises `InvalidInput` for what is no `kind`. What it is instead is told by its type alone: it may have credentials in it."""
+    if not isinstance(value, kind):
+        raise InvalidInput(f"{name} must be a {kind.__module__}.{kind.__name__}, not a {type(value).__name__}")
 
 
 def number(id: str) -> int:

@@ -100,10 +100,13 @@ def handled(transform: Transform, *, stopping: Callable[[], bool] = lambda: Fals
         except (LeaseLost, StorageError):
             raise
         except SourceFailed as error:
+            told = str(error)
             if error.final:
                 transform.queue.run(lambda unit: transforms.give_up(unit, job))
-            raise Failed(str(error)) from None  # what it was caused by may tell more than may be told
-        except GnjError as error:  # what was saved cannot be used: no other try can do better
+            else:
+                transform.queue.run(lambda unit: transforms.explain(unit, job, told))
+            raise Failed(told) from None  # what it was caused by may tell more than may be told
+        except GnjError as error:  # what was saved cannot be used, or there is no such run: no other try can do better
             transform.queue.run(lambda unit: transforms.give_up(unit, job))
             raise Failed(str(error)) from error
         except (CancelRequested, Failed, Snooze):
@@ -111,6 +114,7 @@ def handled(transform: Transform, *, stopping: Callable[[], bool] = lambda: Fals
         except Exception as error:
             id = secrets.token_hex(4)
             logger.exception("error %s in the run of job %d", id, job.id)
+            transform.queue.run(lambda unit: transforms.explain(unit, job, f"Internal error {id}"))
             raise Failed(f"Internal error {id}") from error
 
     return handle
@@ -119,22 +123,29 @@ def handled(transform: Transform, *, stopping: Callable[[], bool] = lambda: Fals
 def _run(transform: Transform, claim: Job, go_on: Callable[[], None]) -> Counts:
     queue = transform.queue
     run, job = queue.run(lambda unit: transforms.begin(unit, claim))
-    while not queue.run(lambda unit: transforms.take_back(unit, claim, run)):
+    while not queue.run(lambda unit: transforms.make_room(unit, claim, run, transform.limits.runs)):
         go_on()
     with queue.storage.begin(write=False) as tx:
         source, rules, format = _parts(tx, job)
     writer = _Writer(
         transform, claim, run, transform.parts.mapping(rules.mapping), transform.parts.format(format.definition)
     )
-    known = Validators(**job.validators) if isinstance(job.validators, dict) else None
-    with transform.parts.open(source, known) as reading:
+    with transform.parts.open(source, _known(job, transform.parts.version), go_on) as reading:
         if not reading.unchanged:
             for item in reading:
                 go_on()
                 writer.add(item)
         go_on()
-        writer.end(reading.validators)
+        writer.end(reading.validators, unchanged=reading.unchanged)
     return writer.counts
+
+
+def _known(job: TransformJob, version: str) -> Validators | None:
+    """What the source said when it was last read; None where the same records may come to something else now."""
+    match job.validators:
+        case {"version": made, "etag": etag, "last_modified": last_modified} if made == version:
+            return Validators(etag, last_modified)
+    return None
 
 
 def _parts(tx: Rows, job: TransformJob) -> tuple[TransformSource, TransformMapping, TransformFormat]:
@@ -158,6 +169,7 @@ class _Writer:
 
     def __init__(self, transform: Transform, claim: Job, run: TransformRun, rules: Rules, target: Target) -> None:
         self._queue = transform.queue
+        self._version = transform.parts.version
         self._limits = transform.limits
         self._claim = claim
         self._run = run
@@ -173,7 +185,7 @@ class _Writer:
         """Takes what a source has given; writes a batch if it is time. Raises `LeaseLost`, `CancelRequested`, `StorageError`."""
         self._read += 1
         if isinstance(item, Bad):
-            self._reject(item.text, [f"it cannot be read, at {item.position:,}: {item.reason}"])
+            self._reject(item.text, [f"it cannot be read, at position {item.position:,} (from 0): {item.reason}"])
         else:
             try:
                 converted = self._target.convert(self._rules.apply(item))
@@ -190,9 +202,12 @@ class _Writer:
         if full or len(self._rejected) >= self._limits.batch or time.monotonic() >= self._due:
             self._write()
 
-    def end(self, validators: Validators) -> None:
-        """Writes what is left, and seals the run."""
-        self._write(None if validators == Validators() else asdict(validators), seal=True)
+    def end(self, validators: Validators, *, unchanged: bool) -> None:
+        """Writes what is left, and seals the run; `unchanged`: nothing was read, since the source has not changed."""
+        told: Json = None
+        if unchanged or validators != Validators():
+            told = {**asdict(validators), "version": self._version, "unchanged": unchanged}
+        self._write(told, seal=True)
 
     def _begin(self) -> None:
         self._records: list[tuple[str | None, Json]] = []

@@ -7,9 +7,10 @@ an id by which who gets it twice can tell.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from gnj.fetch.address import BadUrl
 from gnj.fetch.client import Reply, call
@@ -22,10 +23,12 @@ from gnj.queue.errors import Failed, InvalidInput
 from gnj.queue.model import Job
 from gnj.queue.model_transform import TransformJob
 from gnj.queue.pushing import MAX_SECRET, MIN_SECRET
+from gnj.queue.runs import EVENT
 from gnj.queue.values import Json, check_text, dump_json
 from gnj.transform.errors import BadSource, SourceFailed
 from gnj.transform.sources import Http, Secrets
 from gnj.transform.sources.opening import check_address
+from gnj.transform.sources.sealing import NO_KEY
 from gnj.transform.sources.source import MAX_URL
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ SECONDS: Final = 10.0
 _MOST: Final = 1024 * 1024
 """Bytes of an answer, of which nothing but the status counts."""
 _KEY: Final = "SECRET"
+_ID: Final = re.compile(r"[0-9]{1,18}")
+_EVENT: Final = re.compile(rf"{re.escape(EVENT)}:{_ID.pattern}")
 
 
 class Webhooks:
@@ -84,23 +89,24 @@ class Webhooks:
         try:
             return self._secrets.encrypt({_KEY: secret})
         except BadSource:
-            raise InvalidInput("the secret cannot be stored: no key to encrypt it is configured") from None
+            raise InvalidInput(f"the secret cannot be stored: {NO_KEY}") from None
 
 
 def handled(transform: Transform) -> Callable[[Job], Json]:
     """The handler of `gnj.queue.model_transform.WEBHOOK`."""
 
     def handle(job: Job) -> Json:
-        told: Any = job.input
-        found = transform.queue.storage.get(TransformJob, int(told["jobId"]), tenant=job.tenant)
+        event, id = _event(job.input)
+        if event is None or id is None:
+            _give_up(transform, job, "its input is not what is told of a run: id and jobId do not name one")
+        found = transform.queue.storage.get(TransformJob, id, tenant=job.tenant)
         if found is None or found.removed_at is not None or found.webhook_url is None:
             return {"skipped": "the job has no webhook any more"}
-        headers = {"gnj-event-id": told["id"], "gnj-job-id": str(job.id), "gnj-attempt": str(job.attempt)}
+        headers = {"gnj-event-id": event, "gnj-job-id": str(job.id), "gnj-attempt": str(job.attempt)}
         try:
-            reply = transform.parts.webhooks.post(found, dump_json(told).encode(), headers)
-        except Blocked as error:  # no other try can do better
-            transform.queue.run(lambda unit: transforms.give_up(unit, job))
-            raise Failed(f"the webhook's address may not be called: {error}") from None
+            reply = transform.parts.webhooks.post(found, dump_json(job.input).encode(), headers)
+        except Blocked as error:
+            _give_up(transform, job, f"the webhook's address may not be called: {error}")
         except SourceFailed:
             raise Failed("the webhook's secret cannot be read with the keys that are configured") from None
         except Failure as error:
@@ -112,3 +118,19 @@ def handled(transform: Transform) -> Callable[[Job], Json]:
         return {"status": reply.status}
 
     return handle
+
+
+def _event(told: Json) -> tuple[str | None, int | None]:
+    """The ids of an event and of its transformation job, of what `gnj.queue.runs` tells; None, where it is none of that."""
+    given = told if isinstance(told, dict) else {}
+    event, id = given.get("id"), given.get("jobId")
+    return (
+        event if isinstance(event, str) and _EVENT.fullmatch(event) else None,
+        int(id) if isinstance(id, str) and _ID.fullmatch(id) else None,
+    )
+
+
+def _give_up(transform: Transform, job: Job, why: str) -> NoReturn:
+    """Fails for good: no other try can do better."""
+    transform.queue.run(lambda unit: transforms.give_up(unit, job))
+    raise Failed(why) from None

@@ -26,13 +26,17 @@ _logger = logging.getLogger("gnj.job")
 
 
 class Flag:
-    """A `threading.Event` that costs little where nobody waits for it: every job has two, and few handlers wait."""
+    """A `threading.Event` that costs little where nobody waits for it: every context has two, and few handlers wait.
+
+    Args:
+        lock: Guards it, and may guard others.
+    """
 
     __slots__ = ("_event", "_lock", "_set")
 
-    def __init__(self) -> None:
+    def __init__(self, lock: threading.Lock) -> None:
         self._set = False
-        self._lock = threading.Lock()
+        self._lock = lock
         self._event: threading.Event | None = None
 
     def set(self) -> None:
@@ -62,9 +66,10 @@ class Flags:
     __slots__ = ("cancel", "over")
 
     def __init__(self) -> None:
-        self.cancel = Flag()
+        lock = threading.Lock()
+        self.cancel = Flag(lock)
         """The handler should stop."""
-        self.over = Flag()
+        self.over = Flag(lock)
         """The claim is over: whatever the handler still tells is not stored."""
 
     def end(self) -> None:

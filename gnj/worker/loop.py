@@ -200,7 +200,7 @@ class Loop:
             while self._deadline == math.inf:
                 if room := self._hands.room():
                     return room, self._hands.free
-                if not self._slots.wait(min(self._hands.tick, _LONGEST_WAIT)):
+                if not self._hands.ask(min(self._hands.tick, _LONGEST_WAIT)):
                     self._hands.help()
             return 0, 0
 
@@ -247,7 +247,7 @@ class Loop:
                 if hands.todo and now >= not_before:
                     if not gathered and hands.gathers:
                         gathered = hands.gathering = True
-                        self._work.wait(GATHER)
+                        hands.listen(GATHER)
                         hands.gathering = False
                         hands.help()
                         continue
@@ -255,7 +255,7 @@ class Loop:
                     hands.todo.clear()
                     return batch
                 until = min(hands.soonest, self._deadline + _LIMIT, self._again, not_before if hands.todo else math.inf)
-                if not self._work.wait(min(until - now, hands.tick, _LONGEST_WAIT)):
+                if not hands.listen(min(until - now, hands.tick, _LONGEST_WAIT)):
                     hands.help()
 
     def _tell(self, batch: Sequence[tuple[Run, Outcome | None]]) -> bool:
@@ -281,7 +281,9 @@ class Loop:
         ends = {run: outcome for run, outcome in left.items() if outcome is not None}
         results = self._source.settle(list(ends.values())) if ends else []
         for (run, outcome), result in zip(ends.items(), results, strict=True):
-            if isinstance(result, Locked):
+            if result is None:
+                del left[run]
+            elif isinstance(result, Locked):
                 locked.append((run, left.pop(run)))
             elif isinstance(result, StorageError):
                 unreachable = result
@@ -314,11 +316,7 @@ class Loop:
             with self._lock:
                 self._hands.give_back_stale()
                 old = begun - fresh
-                runs = [
-                    run
-                    for run in self._hands.held
-                    if run.claimed <= old and (run.decided or not run.flags.over.is_set())
-                ]
+                runs = [run for run in self._hands.held if run.claimed <= old and (run.decided or not run.is_over)]
             answers = self._outages.ask("renew", partial(self._ask_to_renew, runs))
             if answers is None:
                 failures += 1
@@ -340,14 +338,14 @@ class Loop:
         with self._lock:
             # An end that was told while the leases were renewed has not been lost.
             if not run.decided:
-                run.flags.end()
+                run.flagged().end()
                 if self._hands.drop(run):
                     self._hands.decide(run, None)
                 logger.warning("%s lost its lease: what its handler returns will be dropped", run)
 
     def _to_be_cancelled(self, run: Run) -> None:
-        run.flags.cancel.set()
         with self._lock:
+            run.flagged().cancel.set()
             if self._hands.drop(run):
                 self._hands.decide(run, outcomes.not_begun(run.claim))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 import traceback
-from typing import Any
+from typing import Any, Final
 
 from gnj.queue.ends import Outcome
 from gnj.queue.errors import CancelRequested, Failed, InvalidInput, Snooze
@@ -15,17 +15,20 @@ from gnj.queue.values import check_json, check_seconds, clean_text
 
 logger = logging.getLogger("gnj.worker")
 
+_SUCCESSFUL: Final = JobStatus.SUCCESSFUL  # of the class it takes 0.1 µs each time
 _LOGGED = 500
 """Characters of an error in the log."""
 
 
 def returned(claim: Job, value: Any) -> Outcome:
     """The handler came back with `value`: success, or a failure that says why `value` cannot be an output."""
+    if value is None:
+        return Outcome(claim, _SUCCESSFUL)
     if inspect.iscoroutine(value):
         value.close()
         return _failed(claim, "TypeError: the handler returned a coroutine: make it an async def")
     try:
-        return Outcome(claim, JobStatus.SUCCESSFUL, check_json(value, "output"))
+        return Outcome(claim, _SUCCESSFUL, check_json(value, "output"))
     except InvalidInput as error:
         return _failed(claim, described(error))
 

@@ -7,6 +7,7 @@ What is ahead is never more than a moment's work, so that urgent jobs, holds and
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 from gnj.queue.service import MAX_CLAIM
@@ -25,7 +26,18 @@ SHORT: Final = 0.0001
 """Seconds: what takes less does not wait for anything, such as a database."""
 TICK: Final = 0.005
 """Seconds after which a thread that was to run all short jobs, and has ended none, gets help."""
-_WEIGHT: Final = 0.05
+LONG: Final = 0.01
+"""Seconds that a handler takes which needed the help. One that had but waited for the interpreter, which others let go of after 5 ms
+each, takes 7."""
+SOON: Final = 0.05
+"""Seconds after which one thread is tried again that had got help, unless such a handler has been seen."""
+AGAIN: Final = 1.0
+"""Seconds after which one thread is tried again where it seemed to be too few; twice as many after each time that did not last as long."""
+SELDOM: Final = 30.0
+"""But no more than that: such a trial of 0.1 s cost 10 to 20 % each second where half of the jobs wait for 3 ms."""
+KNOWN: Final = 150
+"""Ends before it is tried for the first time."""
+_WEIGHT: Final = 0.001
 _RECENT: Final = 0.2
 _WINDOW: Final = 0.005
 """Seconds between two measurements at least."""
@@ -41,8 +53,11 @@ class Pace:
     def __init__(self, now: float) -> None:
         self._rate = 0.0
         self._mean = self._took = 1.0
-        self._told = self._ended = self._seen = 0
-        self._since = self._last = now
+        self._told = self._ended = self._seen = self._known = 0
+        self._since = now
+        self._last = -math.inf
+        self._again = self._alone = now
+        self._wait, self._soon = AGAIN / 2, SOON / 2
 
     def told(self, count: int) -> None:
         """So many ends were told: what cannot be told is no reason to claim more."""
@@ -54,27 +69,52 @@ class Pace:
 
     def ended(self, now: float, took: float, *, threaded: bool) -> None:
         """A handler has come back, after so many seconds, on a thread of its own or on the event loop."""
+        if now - self._last >= FORGOTTEN:
+            self._took, self._known, self._again = 1.0, 0, now
+            self._wait, self._soon = AGAIN / 2, SOON / 2
         self._ended += 1
         self._last = now
         took = min(took, 1.0)
         self._mean += (took - self._mean) * _RECENT
         if threaded:
-            self._took += (took - self._took) * _WEIGHT
+            self._learn(now, took)
 
     def short(self, now: float) -> bool:
         """Whether handlers take no longer than switching between threads does: then one thread runs them all faster than
         several, which would wait for each other (no-op jobs: 11 µs each, not 17 to 21 with eight threads).
 
-        What was so a while ago says nothing of the jobs that come now.
+        What was so a while ago says nothing of the jobs that come now. And that several threads take long says little: they wait
+        for each other, and for those that claim and tell (no-op jobs: 270 µs each, of which one thread took 28). So it is
+        tried anew from time to time, with a handler that took no longer.
         """
         return self._took < SHORT and now - self._last < FORGOTTEN
+
+    def _learn(self, now: float, took: float) -> None:
+        """How long a handler took, `TICK` at most: what takes longer is `stuck`. Those that began beside others say nothing."""
+        self._known += 1
+        alone = self._took < SHORT
+        if took < SHORT and not alone and self._known >= KNOWN and now >= self._again:
+            self._took, self._alone = took, now
+        elif not now - took < self._alone < now:
+            self._took += (min(took, TICK) - self._took) * _WEIGHT
+        gives_up = alone and self._took >= SHORT
+        if gives_up:
+            self._wait = self._longer(self._wait, AGAIN, SELDOM, now)
+        if self._took < SHORT or took >= LONG or gives_up:
+            self._again = now + max(self._wait, AGAIN)
+
+    def _longer(self, wait: float, first: float, most: float, now: float) -> float:
+        """How long to wait for the next trial after one that is over, and waited for `wait`: the first time again, if it lasted."""
+        return first if now - self._alone >= AGAIN else min(2 * wait, most)
 
     def stuck(self) -> bool:
         """Whether none has ended since this was asked before; then `short` is no more, until many are."""
         stuck = self._ended == self._seen
         self._seen = self._ended
         if stuck:
-            self._took = 1.0
+            if self._took < SHORT:
+                self._soon = self._longer(self._soon, SOON, AGAIN, self._last)
+            self._took, self._again = 1.0, self._last + self._soon
         return stuck
 
     def ahead(self, now: float, slots: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from gnj.queue.ends import Outcome
@@ -29,7 +29,8 @@ class Run:
     """When it was claimed; like all times here by `time.monotonic`."""
     due: float = math.inf
     """When it times out: counted from its beginning, not from the claim."""
-    flags: Flags = field(default_factory=Flags)
+    flags: Flags | None = None
+    """What its handler may look at; None as long as there is nobody to look, and nothing to see (`flagged`)."""
     began: float = 0.0
     """When it was given a slot; 0 before."""
     decided: bool = False
@@ -48,6 +49,22 @@ class Run:
     def is_async(self) -> bool:
         """Whether its handler is awaited."""
         return self.handler is not None and self.handler.is_async
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether its handler is given a context."""
+        return self.handler is not None and self.handler.takes_context
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the claim is known to be over."""
+        return self.flags is not None and self.flags.over.is_set()
+
+    def flagged(self) -> Flags:
+        """The flags, made when they are first needed. The caller holds the lock of the hands."""
+        if self.flags is None:
+            self.flags = Flags()
+        return self.flags
 
     def __str__(self) -> str:
         return f"job {self.claim.id} ({self.claim.type}), claim {self.claim.attempt}"

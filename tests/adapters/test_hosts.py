@@ -364,7 +364,12 @@ jobs.close()
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="capability: this system does not fork")
 @pytest.mark.parametrize(
     "before, kind",
-    [("constructed", "flask"), ("constructed", "asgi_app"), ("migrated", "wsgi_app"), ("used", "asgi_app")],
+    [
+        ("constructed", "flask"),
+        pytest.param("constructed", "asgi_app", marks=pytest.mark.slow),
+        pytest.param("migrated", "wsgi_app", marks=pytest.mark.slow),
+        ("used", "asgi_app"),
+    ],
 )
 @pytest.mark.parametrize("backend", ["sqlite", "postgresql"])
 def test_a_server_that_forks_after_it_loaded_the_application(request, environment, backend, before, kind):

@@ -52,6 +52,7 @@ def client(servers, ask):
         yield client
 
 
+@pytest.mark.slow_on("sqlite")
 def test_every_job_and_its_last_state_is_told(client, ask):
     client.subscribe("made", "subscription { jobCreated { id type } }")
     client.subscribe("changed", "subscription { jobUpdated { id status output } }")

@@ -250,3 +250,38 @@ def test_what_was_begun_goes_on_where_it_waited():
         assert seen == ["cancelled"]
 
     run(main())
+
+
+def test_what_the_loop_begins_without_end_does_not_keep_others_from_beginning(monkeypatch):
+    """Each of them takes a thread, and when one is over the next is there already."""
+    monkeypatch.setattr(threads_module, "MORE", 2)
+
+    async def main():
+        threads, over = Threads(1, Bell()), False
+
+        def again() -> Any:
+            return Later(lambda: 0, lambda spawn, told: spawn(partial(told, lambda: 0)))
+
+        async def without_end():
+            while not over:
+                assert await threads.tell(again()) == 0
+
+        endless = [asyncio.ensure_future(without_end()) for _ in range(20)]
+        for n in range(50):
+            assert await asyncio.wait_for(threads.run(partial(int, n)), 20) == n
+        over = True
+        await asyncio.gather(*endless)
+
+    run(main())
+
+
+def test_the_loop_is_told_of_what_is_there_at_once():
+    async def main():
+        threads = Threads(1, Bell())
+        assert threads.tell(3) == 3
+        before, there = names(), at_once(lambda: 4)
+        asked: Any = threads.tell(there)
+        assert await asked == 4
+        assert names() == before
+
+    run(main())

@@ -14,7 +14,7 @@ from graphql import GraphQLSchema
 from gnj.api.hooks import Principal
 from gnj.api.jobs import build_schema, context
 from gnj.graphql.engine import Document, Engine, Outcome
-from gnj.queue.model import RECORDS
+from gnj.queue.catalog import RECORDS
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select, Storage
 from gnj.storage.memory import MemoryStorage

@@ -144,6 +144,7 @@ def test_values_of_another_type_are_refused(sender, root, name):
             assert f'Variable "${path[0]}"' in errors[0]["message"]
 
 
+@pytest.mark.slow_on("memory")
 @pytest.mark.parametrize("root, name", ROOTS)
 def test_odd_values_are_taken_or_refused_with_a_reason(sender, root, name):
     text, given = operation(root, name)

@@ -26,12 +26,36 @@ def no_handler() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("module", COMMANDS)
-def test_help(module) -> None:
-    command = [sys.executable, "-m", module, "--help"]
+HELP = """
+import runpy, sys
+for module in sys.argv[1:]:
+    sys.argv[1:] = ["--help"]
+    print("==", module)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        print("ended with", ended.code)
+"""
+
+
+def test_help() -> None:
+    """In one process: to load what they need took each of them half a second."""
+    command = [sys.executable, "-W", "ignore::RuntimeWarning:runpy", "-c", HELP, *COMMANDS]
     told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert (told.returncode, told.stderr) == (0, "")
-    assert told.stdout.startswith(f"usage: python -m {module} ")
+    parts = {part.split("\n")[0]: part.partition("\n")[2] for part in told.stdout.split("== ")[1:]}
+    assert [*parts] == COMMANDS
+    for module, text in parts.items():
+        assert text.startswith(f"usage: python -m {module} ")
+        assert text.endswith("\nended with 0\n")
+
+
+@pytest.mark.parametrize("module, arguments", [("benchmarks.acquire_cpu", ["--rounds", "1"])])
+def test_what_stands_for_parts_of_gnj_has_what_these_ask_of_it(module, arguments) -> None:
+    command = [sys.executable, "-m", module, *arguments]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert (told.returncode, told.stderr) == (0, "")
+    assert told.stdout.splitlines()[0].endswith(" us")
 
 
 def test_help_tells_rows_and_contenders(capsys) -> None:
@@ -89,6 +113,7 @@ def test_what_cannot_be_measured_is_refused(arguments, told, capsys) -> None:
     assert len(err[: err.index("error: ")].splitlines()) <= 2  # what is wrong is not below a screen of usage
 
 
+@pytest.mark.slow
 def test_a_table_is_printed_saved_and_printed_again(tmp_path, capsys) -> None:
     main("", MEASUREMENTS, [*SMALL, "--rows=drain-sqlite,bulk-sqlite,import", f"--save={tmp_path}"])
     out, err = capsys.readouterr()

@@ -34,6 +34,9 @@ def refused(result, code, *parts):
         (["serve", "--token", " "], ["the token is empty"]),
         (["serve", "--host", "no.such.host.invalid"], ["no.such.host.invalid"]),
         (["serve", "--host", "0.0.0.0", "--port", "0"], ["0.0.0.0", "GNJ_TOKEN", "--insecure"]),
+        (["serve", "--fetch-allow", "http://127.0.0.1:8901/"], ["--fetch-allow", "host or host:port, without http://"]),
+        (["worker", "--transform", "--fetch-allow", "10.0.0.0/8"], ["--fetch-allow", "host or host:port"]),
+        (["worker", "--transform", "--fetch-allow", "a b"], ["--fetch-allow", "is no host"]),
         (["serve", "--workers", "app:missing"], ["app", "missing"]),
         (["worker"], ["MODULE:ATTR"]),
         (["worker", "app"], ["'app'", NAMES_HANDLERS]),
@@ -119,6 +122,11 @@ def test_a_bad_variable_of_an_option_is_named(gnj_here):
 
 def test_a_bad_variable_of_a_setting_is_named(gnj_here):
     refused(gnj_here("migrate", GNJ_POOL_SIZE="many"), 1, "GNJ_POOL_SIZE", "many")
+
+
+@pytest.mark.parametrize("region", ["Germany", "XX"])
+def test_a_country_that_is_none_is_told_before_anything_is_served(gnj_here, region):
+    refused(gnj_here("serve", "--port", "0", GNJ_PHONE_REGION=region), 1, "phone_region must be the two ", region)
 
 
 def test_debug_shows_where(gnj_here):

@@ -92,11 +92,11 @@ def test_a_folder_without_files(gnj, folder, environment):
 
 @pytest.mark.slow
 def test_killing_the_worker_loses_nothing(gnj, home, environment):
-    result = gnj("demo", many(home, 500), "--kill")
+    result = gnj("demo", many(home, 2000), "--kill")
     assert result.returncode == 0, (result.stdout, result.stderr)
-    assert re.search(r"killed worker \d+ with signal 9 after \d+ of 500 files, in the middle of \d+", result.stdout)
-    assert "every file has exactly one successful result: 500 files, 500 jobs" in result.stdout
-    assert "all 500 have the same size, lines and SHA-256" in result.stdout
+    assert re.search(r"killed worker \d+ with signal 9 after \d+ of 2000 files, in the middle of \d+", result.stdout)
+    assert "every file has exactly one successful result: 2,000 files, 2,000 jobs" in result.stdout
+    assert "all 2,000 have the same size, lines and SHA-256" in result.stdout
     assert "the summary equals the recount" in result.stdout
     assert "WRONG" not in result.stdout
     nothing_is_left(environment)

@@ -49,7 +49,7 @@ def test_the_commands_are_these():
     assert list(TOP["queues"].commands) == ["list", "show", "pause", "resume", "drain", "clean", "limits"]
     assert list(TOP["recurring"].commands) == ["list", "add", "show", "pause", "resume", "run", "remove", "next"]
     assert list(TOP["content"].commands) == ["import", "export", "jobs", "logs", "env"]
-    assert list(TOP["transform"].commands) == ["list", "run", "export"]
+    assert list(TOP["transform"].commands) == ["list", "run", "export", "runs"]
     assert list(TOP["token"].commands) == ["create", "list", "revoke"]
 
 
@@ -97,6 +97,13 @@ def test_gnj_alone_shows_its_commands(gnj_here):
     result = gnj_here()
     assert (result.returncode, result.stderr) == (0, "")
     assert all(name in result.stdout for name in TOP)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_alone_shows_its_commands_and_nothing_else(gnj_here, group):
+    result = gnj_here(group)
+    assert (result.returncode, result.stderr) == (2, "")
+    assert all(name in result.stdout for name in TOP[group].commands)
 
 
 def test_version(gnj_here):

@@ -17,12 +17,19 @@ def jobs(home):
         yield jobs
 
 
-def wait_for(jobs, id, status, seconds=20):
+def wait_for(jobs, id, status, seconds=20, **fields):
+    """The job, once it has that status and all else that is named."""
+    wanted = {"status": status, **fields}
     deadline = time.monotonic() + seconds
-    while (job := jobs.get(id)).status != status:
+    while any(getattr(job := jobs.get(id), name) != value for name, value in wanted.items()):
         assert time.monotonic() < deadline, job
         time.sleep(0.02)
     return job
+
+
+def begun(jobs, id):
+    """Waits until the handler `nap` runs: one that is claimed and has not begun is given back by a worker that is told to stop."""
+    wait_for(jobs, id, "processing", progress={"begun": True})
 
 
 def test_it_runs_jobs_until_it_is_told_to_stop(start, jobs):
@@ -32,7 +39,7 @@ def test_it_runs_jobs_until_it_is_told_to_stop(start, jobs):
     assert line == "gnj worker for echo, nap, 8 at once, database sqlite:///gnj.db"
     assert wait_for(jobs, done.id, "successful").output == {"a": 1}
     under_way = jobs.enqueue("nap", 1)
-    wait_for(jobs, under_way.id, "processing")
+    begun(jobs, under_way.id)
     worker.signal(signal.SIGTERM)
     assert (worker.process.returncode, worker.lines, worker.errors) == (0, [line], [])
     assert jobs.get(under_way.id).output == "rested"
@@ -41,7 +48,7 @@ def test_it_runs_jobs_until_it_is_told_to_stop(start, jobs):
 def test_what_is_not_done_in_time_goes_back(start, jobs):
     job = jobs.enqueue("nap", 30)
     worker = start("worker", "app:handlers", "--grace", "0.5", "--poll", "0.1")
-    wait_for(jobs, job.id, "processing")
+    begun(jobs, job.id)
     assert worker.signal(signal.SIGINT) < 3
     assert worker.process.returncode == 0
     back = jobs.get(job.id)
@@ -51,7 +58,7 @@ def test_what_is_not_done_in_time_goes_back(start, jobs):
 def test_a_second_signal_does_not_wait(start, jobs):
     job = jobs.enqueue("nap", 30)
     worker = start("worker", "app:handlers", "--poll", "0.1")
-    wait_for(jobs, job.id, "processing")
+    begun(jobs, job.id)
     worker.process.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     assert worker.process.poll() is None
@@ -73,7 +80,37 @@ def test_a_target_with_a_database_has_chosen_it(start, home):
     assert worker.wait_for("gnj worker").endswith("database sqlite:///own.db")
     typed = start("worker", "app:jobs", "--database", "sqlite:///typed.db")
     assert typed.wait_for("gnj worker").endswith("database sqlite:///typed.db")
+    # it may be in the collector, where what a handler of a signal raises is lost
+    assert typed.signal(signal.SIGINT) < 5
     assert not (home / "ignored.db").exists()
+
+
+ENDING = """
+import os, signal
+from gnj.cli.output import end_on_signals
+
+class Last:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+
+look = end_on_signals()
+look()
+Last()
+print("not ended yet")
+look()
+print("never here")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_whose_exception_is_lost_is_acted_on_later(environment, name):
+    """What is raised inside a `__del__` goes nowhere."""
+    code = ENDING.format(name=name)
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "not ended yet\n")
+    assert "Exception ignored in" in ended.stderr
 
 
 def test_libraries_tell_nothing_that_was_not_asked_for(start, jobs, home):
@@ -115,7 +152,7 @@ def test_a_signal_while_the_module_is_imported(start, home, command, number):
 def test_a_killed_worker_loses_its_job_to_another(start, jobs):
     job = jobs.enqueue("nap", 2)
     first = start("worker", "app:handlers", "--lease", "1", "--poll", "0.1")
-    wait_for(jobs, job.id, "processing")
+    begun(jobs, job.id)
     os.kill(first.process.pid, signal.SIGKILL)
     start("worker", "app:handlers", "--lease", "1", "--poll", "0.1")
     done = wait_for(jobs, job.id, "successful")

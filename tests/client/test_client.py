@@ -399,6 +399,7 @@ def test_what_no_request_can_carry(api, arguments, says):
         api.get_new_client(*arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.backend("sqlite")
 def test_lost_answers_and_an_outage(sqlite_database, tmp_path, caplog):
     """A loop goes on after both; the end of a job is told until it is taken, and counts once (B25)."""

@@ -13,6 +13,7 @@ from gnj.content.application import Content
 from gnj.content.maker import ContentJobs, User
 from gnj.content.store import DropEnvironment, Holder
 from gnj.queue import works
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import (
     Duplicate,
     GnjError,
@@ -22,7 +23,7 @@ from gnj.queue.errors import (
     NotFound,
     StorageUnavailable,
 )
-from gnj.queue.model import RECORDS, ContentJob, Schedule
+from gnj.queue.model import ContentJob, Schedule
 from gnj.queue.model_content import TASKS, ContentStatus, ContentType
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select

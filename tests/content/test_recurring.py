@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from gnj.content.recurring import RecurringJobs, RecurringStatus, SyncMaker
+from gnj.content.recurring import RecurringJobs, RecurringStatus
 from gnj.queue.errors import IllegalTransition, InvalidInput, NotFound
+from gnj.queue.kinds import SYNC
 from gnj.queue.model import ContentJob, Schedule
-from gnj.queue.model_content import SYNC, TASKS, ContentStatus, ContentType
+from gnj.queue.model_content import TASKS, ContentStatus, ContentType
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select
+from gnj.queue.syncs import SyncMaker
 from gnj.storage.memory import MemoryStorage
 from gnj.testing import FakeClock
 

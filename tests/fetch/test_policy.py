@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 from ipaddress import ip_address
@@ -141,9 +142,9 @@ def test_a_public_address_is_dialled_as_it_was_checked(pool, monkeypatch):
 
     def connect(_self, address):
         dialled.append(address)
-        raise ConnectionRefusedError
+        return errno.ECONNREFUSED
 
-    monkeypatch.setattr(socket.socket, "connect", connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", connect)
     answers = iter([["93.184.216.34", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"], ["127.0.0.1"]])
     with pytest.raises(Failure, match=r"^connection failed$"):
         ask("http://rebinding.example/", pool, Policy(resolve=lambda _host, _port: next(answers)))

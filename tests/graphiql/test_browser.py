@@ -62,7 +62,12 @@ def stripping(app, prefix):
 
 @pytest.mark.parametrize(
     "prefix, path, proxied",
-    [("/", "/graphql/", ""), ("/a/b", "/graphql", ""), ("/a/b", "/graphql/", "/behind"), ("/", "/graphql", "/behind")],
+    [
+        pytest.param("/", "/graphql/", "", marks=pytest.mark.slow),
+        ("/a/b", "/graphql", ""),
+        ("/a/b", "/graphql/", "/behind"),
+        pytest.param("/", "/graphql", "/behind", marks=pytest.mark.slow),
+    ],
 )
 def test_it_works_wherever_the_api_is_mounted(jobs, visiting, prefix, path, proxied):
     host = Starlette()
@@ -81,6 +86,7 @@ def test_it_works_wherever_the_api_is_mounted(jobs, visiting, prefix, path, prox
         assert f"ws{origin.removeprefix('http')}{below}/graphql" in visit.asked
 
 
+@pytest.mark.slow
 def test_it_keeps_tabs_but_no_headers_and_no_other_mounts_tabs(jobs, visiting):
     host = Starlette()
     gnj_starlette.mount(host, jobs, "/one")
@@ -116,6 +122,7 @@ def test_a_token_goes_from_the_headers_to_the_api(visiting):
         visit.sees('"queued": 0')
 
 
+@pytest.mark.slow
 def test_it_is_dark_where_the_system_is(server, visiting):
     def brightness(scheme):
         visit = visiting(server, color_scheme=scheme)
@@ -127,6 +134,7 @@ def test_it_is_dark_where_the_system_is(server, visiting):
     assert brightness("light") > 600
 
 
+@pytest.mark.slow
 def test_menus_and_dialogs_keep_the_policy(server, visiting):
     visit = visiting(server)
     visit.open("/graphql")
@@ -181,6 +189,7 @@ HOSTILE = [
 ]
 
 
+@pytest.mark.slow
 def test_what_jobs_hold_is_text(jobs, server, visiting):
     assert len(HOSTILE) == 30
     for text in HOSTILE:

@@ -17,12 +17,13 @@ from gnj.api.hooks import Guard, Principal
 from gnj.api.jobs import build_schema as build_jobs_schema
 from gnj.api.jobs import context
 from gnj.graphql.engine import Document, Engine, Outcome
+from gnj.graphql.errors import Ended, Stage
 from gnj.graphql.plans import OnContext, Planner, Reads
 from gnj.graphql.records import fields_of
 from gnj.graphql.scalars import scalars
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import Conflict, Forbidden, InvalidInput, StorageUnavailable, TimedOut
-from gnj.queue.later import Later
-from gnj.queue.model import RECORDS
+from gnj.queue.later import Later, at_once, settled
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage
@@ -305,7 +306,6 @@ def test_a_plan_is_made_when_a_document_comes_again():
     "text",
     [
         "{ plain }",
-        "{ __typename }",
         "{ __schema { description } }",
         "{ one { ... { id } } }",
         "{ one { id @skip(if: false) } }",
@@ -318,6 +318,30 @@ def test_a_plan_is_made_when_a_document_comes_again():
 def test_what_is_out_of_the_ordinary_has_no_plan(text):
     engine = Engine(toy())
     assert not prepared(engine, text, plans=True)
+
+
+def test_the_name_of_the_root_type_is_planned(monkeypatch):
+    engine, world = Engine(toy()), SimpleNamespace(answer=lambda _field, _arguments: SimpleNamespace(id=7))
+    text = 'mutation { __typename put(box: {label: "x"}, rate: 1) { id } is: __typename }'
+    assert prepared(engine, text, plans=True)
+    assert prepared(engine, "{ __typename }", plans=True)
+    monkeypatch.setattr(engine, "_executor", None)
+    data = engine.execute(text, context=world).body["data"]
+    assert list(data.items()) == [("__typename", "Mutation"), ("put", {"id": 7}), ("is", "Mutation")]
+    assert engine.execute("{ __typename }").body == {"data": {"__typename": "Query"}}
+
+
+def test_an_error_leaves_the_name_of_the_root_type_as_it_is():
+    def fails(_context, _given):
+        raise InvalidInput("no")
+
+    schema = build_schema("type Query { f: Int }")
+    fields_of(schema, "Query")["f"].resolve = OnContext(fails)
+    engine = Engine(schema)
+    for _ in range(3):
+        body = engine.execute("{ __typename f }").body
+        assert body["data"] == {"__typename": "Query", "f": None}
+        assert [error["message"] for error in body["errors"]] == ["no"]
 
 
 def test_what_has_a_plan_is_converted_without_graphql_core(monkeypatch):
@@ -347,6 +371,32 @@ def test_arguments_have_whatever_names():
     engine = bound(answer)
     told = [engine.execute("{ f(source: 1, info: 2, resolve: 3) }").body["errors"][0]["message"] for _ in range(3)]
     assert told == ["no"] * 3  # by graphql-core alone, and by a plan that leaves the error to it
+
+
+def test_what_ends_an_operation_is_its_only_answer():
+    """Of a field that is asked of many rows, and of a root field; by graphql-core alone, and by a plan."""
+    asked: list[int] = []
+
+    def ends(row: int, _info: object) -> int:
+        asked.append(row)
+        raise Ended(InvalidInput("too much"))
+
+    schema = build_schema("type Row { of: Int } type Query { rows: [Row!], f: Int, g: Int, later: Int }")
+    fields_of(schema, "Row")["of"].resolve = ends
+    fields_of(schema, "Query")["rows"].resolve = OnContext(lambda _context, _given: [1, 2, 3])
+    fields_of(schema, "Query")["f"].resolve = OnContext(lambda _context, _given: ends(0, None))
+    fields_of(schema, "Query")["g"].resolve = OnContext(lambda _context, _given: 1)
+    fields_of(schema, "Query")["later"].resolve = OnContext(
+        lambda _context, _given: at_once(lambda: ends(7, None)), waits=True
+    )
+    engine = Engine(schema)
+    told = {"errors": [{"message": "too much", "extensions": {"code": "INVALID_INPUT"}}], "data": None}
+    for document in ("{ g rows { of } }", "{ g f }"):
+        for _ in range(3):
+            outcome = engine.execute(document)
+            assert (outcome.body, outcome.stage, outcome.unavailable) == (told, Stage.EXECUTE, False)
+    assert asked == [1] * 3 + [0] * 3
+    assert settled(engine.begin("{ later }")).body == told
 
 
 def test_what_waits_is_planned_the_first_time():

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.serving import Server
 
 
+@pytest.mark.slow
 def test_the_audit_finds_nothing(node, database_of, tmp_path):
     with Server(database_of("sqlite"), tmp_path) as server:
         out, err = node("audit.js", server.url).communicate(timeout=60)

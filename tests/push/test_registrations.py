@@ -9,8 +9,8 @@ import pytest
 
 import gnj
 from gnj.queue import pushing
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import InvalidInput, NotFound
-from gnj.queue.model import RECORDS
 from gnj.queue.pushing import MOST_FAILED
 from gnj.queue.storage import Select
 from tests.push.conftest import registration

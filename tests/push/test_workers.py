@@ -16,7 +16,8 @@ from gnj import GNJ
 from gnj.access import Principal
 from gnj.api import wsgi
 from gnj.push.reconciler import Reconciler
-from gnj.queue.model import RECORDS, NewJob
+from gnj.queue.catalog import RECORDS
+from gnj.queue.model import NewJob
 from gnj.queue.storage import Select
 from gnj.testing.clients import Call, asgi_client, wsgi_client
 from tests.fetch.test_policy import HOSTILE
@@ -264,5 +265,5 @@ def test_the_command_line_names_what_cannot_be_allowed(tmp_path, options, enviro
     assert done.returncode == 2
     assert done.stderr == (
         "gnj: --fetch-allow: 'http://x' is no host, host:port or :port that could be called: "
-        "its port must be a number from 1 to 65535\n"
+        "write host or host:port, without http:// and a path\n"
     )

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import GnjError
-from gnj.queue.model import RECORDS, Job, NewJob
+from gnj.queue.model import Job, NewJob
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select, Storage
 from gnj.storage.memory import MemoryStorage
@@ -77,7 +78,7 @@ def storage(request: pytest.FixtureRequest, clock: FakeClock) -> Storage:
     if name == "postgresql":  # quicker than TRUNCATE, which makes new files
         statements += [
             f"SELECT setval(pg_get_serial_sequence('{t.name}', 'id'), 1, false)"
-            for t in storage.tables.records.values()
+            for t in map(storage.tables.of, RECORDS.values())
         ]
     elif name == "sqlite":
         statements.append("DELETE FROM sqlite_sequence")

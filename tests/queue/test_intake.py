@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gnj.queue import deadline, values
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import GnjError, InvalidInput, StorageError, StorageUnavailable, TimedOut
 from gnj.queue.feed import Change
 from gnj.queue.making import maker
-from gnj.queue.model import RECORDS, Announcement, Job, Listener, NewJob
+from gnj.queue.model import Announcement, Job, Listener, NewJob
 from gnj.queue.outbox import WANTS
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gnj.queue import deletes, sweep
+from gnj.queue import deletes, sweep, sweeping
 from gnj.queue.clock import NOW
 from gnj.queue.errors import StorageUnavailable
 from gnj.queue.keeping import Rule, rule_of
@@ -271,7 +271,7 @@ def test_a_mark_stays_that_is_noted_again(queue, ended, clock, storage, monkeypa
     clock.tick(3601)
     sweeper = Sweeper(queue)
     tasks = sweeper._tasks()
-    monkeypatch.setattr(sweep, "MOST", 1)
+    monkeypatch.setattr(sweeping, "MOST", 1)
     Queue(storage).note_kept("mail", [{"removeOnComplete": True}], **T)
     sweeper._look(tasks)
     assert len(storage.find(Secret)) == 1
@@ -294,7 +294,7 @@ def test_a_mark_that_goes_while_it_is_noted(queue, ended, clock, storage, monkey
 
 
 def test_what_is_noted_is_not_remembered_for_ever(queue, storage, monkeypatch):
-    monkeypatch.setattr(sweep, "MOST", 3)
+    monkeypatch.setattr(sweeping, "MOST", 3)
     for number in range(7):
         queue.note_kept(f"mail{number}", [{"removeOnComplete": True}], **T)
     assert len(storage.find(Secret)) == 7

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gnj.queue import errors
+from gnj.queue.catalog import RECORDS
 from gnj.queue.clock import NOW, After, milliseconds, system_clock
 from gnj.queue.errors import GnjError, InvalidInput, InvalidText
-from gnj.queue.model import RECORDS, Kind, attributes, by_wire
+from gnj.queue.model import Kind, attributes, by_wire
 from gnj.queue.values import (
     MAX_DEPTH,
     check_bool,

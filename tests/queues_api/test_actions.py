@@ -12,7 +12,8 @@ from gnj import GNJ
 from gnj.access import Principal
 from gnj.api import wsgi
 from gnj.queue import bulk
-from gnj.queue.model import RECORDS, Job, NewJob
+from gnj.queue.catalog import RECORDS
+from gnj.queue.model import Job, NewJob
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage
 from gnj.testing import FakeClock

@@ -11,9 +11,10 @@ from gnj import GNJ, __version__
 from gnj.api import wsgi
 from gnj.api.queues import jobs as part
 from gnj.api.queues.jobjson import job_json
+from gnj.queue.catalog import RECORDS
 from gnj.queue.derived import STATES
 from gnj.queue.errors import Conflict, StorageUnavailable
-from gnj.queue.model import RECORDS, Job, NewJob, PushWorker, QueueLimit
+from gnj.queue.model import Job, NewJob, PushWorker, QueueLimit
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage

@@ -10,8 +10,9 @@ from gnj import GNJ
 from gnj.access import Principal
 from gnj.api import wsgi
 from gnj.api.queues import limits as part
+from gnj.queue.catalog import RECORDS
 from gnj.queue.limits import KEEP, Rate
-from gnj.queue.model import RECORDS, Hold, QueueLimit
+from gnj.queue.model import Hold, QueueLimit
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage
 from gnj.testing import FakeClock

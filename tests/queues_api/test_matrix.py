@@ -16,8 +16,9 @@ from gnj import GNJ, background
 from gnj.access import Kind, Principal, Target
 from gnj.api import metrics, queues
 from gnj.api.queues.hub import PATH as EVENTS
+from gnj.queue.catalog import RECORDS
 from gnj.queue.limits import LimitValues, Rate
-from gnj.queue.model import RECORDS, Job, NewJob
+from gnj.queue.model import Job, NewJob
 from gnj.queue.storage import Select
 from gnj.testing.clients import Call, asgi_client, wsgi_client
 

@@ -328,8 +328,10 @@ parameters = {{ "path.queue" = "held", "path.id" = "1" }}
 @pytest.mark.parametrize(
     "serve, backend, examples",
     [
-        pytest.param(uvicorn, "postgresql", 3, marks=pytest.mark.backend("postgresql"), id="starlette"),
-        pytest.param(werkzeug, "memory", 1, marks=[pytest.mark.backend("memory"), pytest.mark.slow], id="flask"),
+        pytest.param(uvicorn, "memory", 1, marks=pytest.mark.backend("memory"), id="starlette"),
+        pytest.param(
+            werkzeug, "postgresql", 3, marks=[pytest.mark.backend("postgresql"), pytest.mark.slow], id="flask"
+        ),
     ],
 )
 @pytest.mark.timeout(180)

@@ -20,23 +20,24 @@ from tests.worker.spy import until
 LEASE = 2.0
 
 
-def hold_one(url, pipe):
+def hold_one(url, lease, pipe):
     """Claims a job, and never comes back to it."""
     queue = Queue(SqlStorage(url))
     pipe.send(queue.count(Job))
     pipe.recv()
-    pipe.send(queue.acquire(["work"], worker_id=str(os.getpid()), lease=LEASE))
+    pipe.send(queue.acquire(["work"], worker_id=str(os.getpid()), lease=lease))
     for_ever()
 
 
-def recoveries(url, queue, children, number):
+def recoveries(url, queue, children, number, lease=LEASE):
     """Seconds between the claims of a worker that is killed at once and those of an idle one that takes over."""
     queue.enqueue_many([NewJob("work") for _ in range(number)])
-    holders = [children(hold_one, url) for _ in range(number)]
+    holders = [children(hold_one, url, lease) for _ in range(number)]
     assert [holder.get() for holder in holders] == [number] * number
-    for holder in holders:  # all before the first lease is over
+    for holder in holders:  # all at once, before the first lease is over
         holder.pipe.send("claim")
-        assert holder.get() is not None
+    assert None not in [holder.get() for holder in holders]
+    for holder in holders:
         holder.kill()
     handlers = Handlers()
     handlers.register("work", lambda job: job.attempt)
@@ -48,6 +49,7 @@ def recoveries(url, queue, children, number):
     return [(job.started_at - lost[job.id].started_at).total_seconds() for job in queue.list(Job)]
 
 
+@pytest.mark.slow_on("sqlite")
 def test_p4_a_killed_workers_job_is_claimed_again_in_time(url, queue, children):
     """Not before its lease is over, and within a second after: by the database's clock."""
     seconds = recoveries(url, queue, children, 10)
@@ -58,8 +60,9 @@ def test_p4_a_killed_workers_job_is_claimed_again_in_time(url, queue, children):
 
 @pytest.mark.slow
 def test_p4_fifty_killed_workers(url, queue, children):
-    seconds = recoveries(url, queue, children, 50)
-    assert LEASE <= min(seconds) <= max(seconds) <= LEASE + 2.0
+    lease = 10.0  # fifty processes claim within it, also on a slow machine
+    seconds = recoveries(url, queue, children, 50, lease)
+    assert lease <= min(seconds) <= max(seconds) <= lease + 2.0
 
 
 def work_until_poisoned(url, folder, name, pipe):
@@ -81,6 +84,7 @@ def work_until_poisoned(url, folder, name, pipe):
     worker.stop(5)
 
 
+@pytest.mark.slow_on("sqlite")
 def test_p9_a_job_that_kills_its_worker_is_given_up(url, queue, children, tmp_path):
     """After five lost claims, each by a worker that the history names; all others end well.
 

@@ -44,6 +44,7 @@ def owing(queue, **more):
     return begun
 
 
+@pytest.mark.slow_on("sqlite")
 def test_p13_four_who_are_paused_and_killed_make_one_job_for_each_tick(url, queue, children):
     begun, chance = owing(queue), random.Random(13)
     until = begun + timedelta(minutes=EACH)

@@ -15,7 +15,7 @@ import pytest
 from gnj.api.hooks import Principal
 from gnj.api.jobs import context
 from gnj.graphql.engine import Engine
-from gnj.queue.model import RECORDS
+from gnj.queue.catalog import RECORDS
 from gnj.queue.service import Queue
 from gnj.queue.storage import Select
 from gnj.storage.memory import MemoryStorage

@@ -11,6 +11,7 @@ import pytest
 import gnj
 from gnj.api.hooks import Action, Guard, Kind, RequestContext
 from gnj.api.http import Request, answer, endpoints
+from gnj.queue import deadline
 from gnj.queue import tokens as rules
 from gnj.queue.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from gnj.queue.model import Token
@@ -146,6 +147,14 @@ def test_the_database_is_asked_once_for_many_requests(storage):
     assert all(tokens.find(secret) for _ in range(50))
     assert all(tokens.exist() for _ in range(50))
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("storage", ["memory"], indirect=True)
+def test_who_has_no_time_left_tells_nobody_that_the_database_is_away(storage):
+    tokens = Tokens(lambda: storage)
+    with deadline.instead(deadline.Deadline(time.monotonic() - 1, 1.0)):
+        assert not tokens.exist()
+    assert not tokens.exist()
 
 
 def test_use_is_written_down_at_most_once_a_minute(jobs, storage):

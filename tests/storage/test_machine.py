@@ -52,12 +52,12 @@ def sizes(few: int, many: int) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("examples", [few, pytest.param(many, marks=pytest.mark.slow)])
 
 
-@sizes(30, 200)
+@sizes(20, 200)
 def test_memory(examples: int):
     walk(MemoryStorage, examples=examples)
 
 
-@sizes(12, 100)
+@sizes(6, 100)
 def test_sqlite(tmp_path: Path, examples: int):
     storage = SqlStorage(databases.sqlite_database(tmp_path))
 
@@ -70,13 +70,13 @@ def test_sqlite(tmp_path: Path, examples: int):
     walk_sql(storage, empty, examples=examples)
 
 
-@sizes(6, 50)
+@sizes(3, 50)
 def test_postgresql(postgresql_server: databases.PostgresqlServer, examples: int):
     with postgresql_server.database(migrated=True) as url:
         walk_sql(SqlStorage(url), lambda: databases.wipe(url), examples=examples)
 
 
-@sizes(6, 50)
+@sizes(3, 50)
 def test_mysql(mysql_server: databases.MysqlServer, examples: int):
     with mysql_server.database(migrated=True) as url:
         storage = SqlStorage(url)

@@ -138,6 +138,7 @@ def test_nothing_listens(scheme):
     refused(f"{scheme}://u:{SECRET}@127.0.0.1:{port}/d", within=3)
 
 
+@pytest.mark.slow_on("mysql")
 @pytest.mark.parametrize("scheme", ["postgresql", "mysql"])
 def test_nobody_answers(scheme):
     """A server that takes the connection and says nothing: the worst of networks."""

@@ -117,7 +117,7 @@ def parsed(
         for module in (documents, charsets, pieces):
             patches.enter_context(patch.object(module, "PIECE", piece))
         try:
-            stream = unpacked(io.BytesIO(data), coding, size, Budget(size))
+            stream = unpacked(io.BytesIO(data), coding, Budget(size))
             for each in documents.records(stream, content_type=content_type, path=path, most=most):
                 found.append(each)  # noqa: PERF402 - it may raise on the way
         except SourceFailed as error:

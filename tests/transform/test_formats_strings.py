@@ -20,7 +20,8 @@ CONVERTED: dict[str, list[tuple[Any, str]]] = {
         ("hello wORLD", "Hello WORLD"),
         ("  two  blanks\tand\nlines", "  Two  Blanks\tAnd\nLines"),
         ("élan o'neill 3d", "Élan O'neill 3d"),
-        ("ßa", "SSa"),
+        ("ßa ǆa", "Ssa ǅa"),
+        ("(new) 'x' ¿qué? _a -", "(New) 'X' ¿Qué? _A -"),
     ],
     "email": [
         ("John.Doe@Example.COM", "John.Doe@example.com"),

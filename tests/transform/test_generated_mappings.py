@@ -9,21 +9,34 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from benchmarks import mappings
-from gnj.transform.generating import propose
+from gnj.transform.formats import compile_format
+from gnj.transform.generating import fitting, propose
 from gnj.transform.generating.paths import fields_of
+from gnj.transform.mapping import compile_mapping
 
+POINTS = (
+    r'match("^[^-\u2212(0-9]*\K(?:(?<!\w)-)?[0-9]+(?:[\s,][0-9]{3})*(?:\.[0-9]+)?(?=[^-\u22120-9]*$)").replace(" ", "")'
+)
+COMMAS = (
+    r'match("^[^-\u2212(0-9]*\K(?:(?<!\w)-)?[0-9]+(?:[\s.][0-9]{3})*(?:,[0-9]+)?(?=[^-\u22120-9]*$)").replace(" ", "")'
+)
+BLANKS = '.replace("\xa0", "").replace("\u202f", "")'
+"""In a mapping of whose samples one has a blank between thousands."""
 NAMES = [name for half in mappings.HALVES for name in mappings.names(half)]
-STEP = re.compile(r"([^.\[\]]+)|\[(\d+)\]|(\[\*\])")
+NAME = r"(?:\\[.\[\]]|[^.\[\]])+"
+STEP = re.compile(rf"({NAME})|\[(\d+)\]|(\[\*\])")
+PATH = re.compile(rf"{NAME}(\[(\d+|\*)\])*(\.{NAME}(\[(\d+|\*)\])*)*")
 
 
 def found(record, path):
     """What a path leads to, as the contract says; it reads it only if it is one."""
     if path in record:
         return record[path]
-    assert re.fullmatch(r"[^.\[\]]+(\[(\d+|\*)\])*(\.[^.\[\]]+(\[(\d+|\*)\])*)*", path), path
+    assert PATH.fullmatch(path), path
     values = [record]
     for name, index, _ in STEP.findall(path):
         if name:
+            name = re.sub(r"\\([.\[\]])", r"\1", name)
             values = [each.get(name) if isinstance(each, dict) else None for each in values]
         elif index:
             values = [
@@ -78,6 +91,27 @@ class TestEvaluation:
             assert all(
                 path in pair["samples"][0] or any(found(each, path) for each in pair["samples"]) for path in paths
             )
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_what_is_proposed_gets_the_samples_of_a_pair_into_its_format(self, name):
+        pair = mappings.pair(name)
+        mapping = compile_mapping(propose(pair["samples"], pair["format"]))
+        assert compile_mapping(mapping.wire()).wire() == mapping.wire()
+        proposed = {rule.target_field for rule in mapping.rules}
+        # what nothing is proposed for cannot be required
+        asked = {
+            target: {**described, "attributes": described.get("attributes", []) if target in proposed else []}
+            for target, described in pair["format"].items()
+        }
+        target_format = compile_format(asked, region="GB" if name == "tuned_real_estate" else "US")
+        converted = [target_format.convert(mapping.apply(sample)) for sample in pair["samples"]]
+        filled = {name for record in converted for name, value in record.items() if value not in ("", 0, False, [])}
+        named = {
+            target
+            for target, paths in pair["expected"].items()
+            if any(found(sample, path) for sample in pair["samples"] for path in paths)
+        }
+        assert filled >= named & proposed
 
     def test_the_command_prints_the_table_and_what_is_wrong(self, capsys, monkeypatch):
         monkeypatch.setattr("sys.argv", ["mappings", "--pairs"])
@@ -165,12 +199,32 @@ class TestPaths:
     def test_a_key_with_points_is_a_path_as_it_stands(self):
         assert sources([{"price.amount": 1, "price": {"amount": "x"}}], price="number") == {"price": "price.amount"}
 
-    @pytest.mark.parametrize(
-        "key", ["'price'", '"price"', "price.", ".price", "price[", "price [EUR]", "", "p" * 151, "p\0", "p\ud800"]
-    )
+    @pytest.mark.parametrize("key", ["'price'", '"price"', "price\\", "", "p" * 151, "." * 80, "p\0", "p\ud800"])
     def test_a_key_that_no_path_reaches_is_left_out(self, key):
         assert fields_of([{key: 1, "below": {key: 1}, "size": 1}])[-1].path == "size"
         assert [each.path for each in fields_of([{key: 1}])] == []
+
+    def test_keys_of_people_have_backslashes_before_what_paths_are_made_of(self):
+        record: dict[str, Any] = {
+            "Item No.": "A-1",
+            "Price [EUR]": "12,50",
+            "EAN [GTIN-13]": "4006381333931",
+            "a.b": {"brand": "LG"},
+            "Specs [all]": [{"Color.": "red"}],
+            r"odd\.weight": 5,
+        }
+        targets = dict.fromkeys(("sku", "gtin", "brand", "color"), "string") | {"price": "number", "weight": "number"}
+        assert sources([record], **targets) == {
+            "sku": r"Item No\.",
+            "gtin": r"EAN \[GTIN-13\]",
+            "brand": r"a\.b.brand",
+            "color": r"Specs \[all\][0].Color\.",
+            "price": r"Price \[EUR\]",
+            "weight": r"odd\.weight",
+        }
+        mapping = compile_mapping(list(rules([record], **targets).values()))
+        expected = {"sku": "A-1", "gtin": "4006381333931", "brand": "LG", "color": "red", "price": 12.5, "weight": 5}
+        assert mapping.apply(record) == expected
 
     def test_only_so_much_is_looked_at(self):
         deep: Any = {"price": 1}
@@ -192,11 +246,13 @@ class TestValues:
             (12.5, None),
             ("12.50", "toNumber()"),
             ("1,299.00", "toNumber()"),
-            ("12,50", 'replace(".", "").replace(",", ".").toNumber()'),
-            ("1.299,00", 'replace(".", "").replace(",", ".").toNumber()'),
-            ("159.00 USD", 'match("[0-9][0-9.,]*").toNumber()'),
-            ("£525,000", 'match("[0-9][0-9.,]*").toNumber()'),
-            ("89,95 EUR", 'match("[0-9][0-9.,]*").replace(".", "").replace(",", ".").toNumber()'),
+            ("12,50", f'{COMMAS}.replace(".", "").replace(",", ".").toNumber()'),
+            ("1.299,00", f'{COMMAS}.replace(".", "").replace(",", ".").toNumber()'),
+            ("159.00 USD", f"{POINTS}.toNumber()"),
+            ("£525,000", f"{POINTS}.toNumber()"),
+            ("1 299.00 EUR", f"{POINTS}{BLANKS}.toNumber()"),
+            ("89,95 EUR", f'{COMMAS}.replace(".", "").replace(",", ".").toNumber()'),
+            ("1\xa0299,95 €", f'{COMMAS}{BLANKS}.replace(".", "").replace(",", ".").toNumber()'),
         ],
     )
     def test_numbers_are_made_of_texts(self, value, expected):
@@ -204,8 +260,73 @@ class TestValues:
 
     def test_points_stay_where_some_value_has_a_decimal_point(self):
         assert rules([{"price": "12,50"}, {"price": "9.95"}], price="number")["price"]["transform"] == (
-            'replace(",", ".").toNumber()'
+            r'match("^[^-\u2212(0-9]*\K(?:(?<!\w)-)?[0-9]+(?:\s[0-9]{3})*(?:[.,][0-9]{1,2})?(?=[^-\u22120-9]*$)")'
+            '.replace(" ", "").replace(",", ".").toNumber()'
         )
+
+    @pytest.mark.parametrize(
+        "samples,read",
+        [
+            (
+                ["159.00 USD", "£525,000", "-4.00 EUR", "$-4.00"],
+                {"1 299.00 EUR": 1299, "1,299.00 USD": 1299, "from 5 EUR": 5, "GBP -5": -5, "7": 7},
+            ),
+            (
+                ["89,95 EUR", "-1.299,00 €", "2 400,00 €"],
+                {"1.299,5 EUR": 1299.5, "12 EUR": 12, "7 €": 7},
+            ),
+            (["89,95 EUR", "9.95 EUR"], {"1 299.00 EUR": 1299, "12,5 €": 12.5}),
+        ],
+    )
+    def test_an_amount_is_read_as_it_is_written_or_not_at_all(self, samples, read):
+        rule = rules([{"price": each} for each in samples], price="number")["price"]
+        assert rule["confidence"] <= 0.95
+        mapping = compile_mapping([rule])
+        for text, number in read.items():
+            assert mapping.apply({"price": text})["price"] == number, text
+        for text in (
+            "ab 12-13",
+            "12-13 EUR",
+            "ab-12",
+            "(4.00)",
+            "4.00-",
+            "-$4.00",
+            "2 4 EUR",
+            "12 for 5",
+            "auf Anfrage",
+            "\u22124 EUR",
+        ):
+            assert mapping.apply({"price": text})["price"] is None, text
+        style, other = ("12.50 EUR", "12,50 EUR") if len(samples) == 4 else ("12,50 EUR", "12.50 EUR")
+        assert mapping.apply({"price": style})["price"] == 12.5
+        # The other style is 12.5 where the samples have both, else nothing: never 1250.
+        assert mapping.apply({"price": other})["price"] == (12.5 if len(samples) == 2 else None)
+
+    def test_a_decimal_comma_makes_no_thousands_of_a_point(self):
+        mapping = compile_mapping([rules([{"price": "12,50"}, {"price": "1.299,00"}], price="number")["price"]])
+        assert [mapping.apply({"price": text})["price"] for text in ("12.50", "-1.299,5", "1 299,00")] == [
+            None,
+            -1299.5,
+            1299,
+        ]
+
+    def test_the_time_of_the_patterns_begins_with_each_field(self):
+        given = [{"price": "159.00 USD"}]
+        _, spent = fitting._compiled(f"{POINTS}.toNumber()")
+        spent.seconds = 100.0
+        assert rules(given, price="number")["price"]["transform"] == f"{POINTS}.toNumber()"
+
+    @pytest.mark.parametrize(
+        "values", [["12.50", "13", "14"], ["12 EUR", "13 EUR", "14.50 EUR"], ["12,50", "13,1", "14,00"]]
+    )
+    def test_a_placeholder_among_numbers_makes_a_rule_less_sure(self, values):
+        found, less = (
+            rules([{"price": each} for each in given], price="number")["price"]
+            for given in (values, [*values, "on request"])
+        )
+        assert less == found | {"confidence": less["confidence"]}
+        assert found["confidence"] - 0.2 > less["confidence"] > 0.5
+        assert rules([{"price": each} for each in (*values[:2], "on request", "sold", "?")], price="number") == {}
 
     @pytest.mark.parametrize("value", ["on request", "2024-05-01", True, ["x"], {"a": "x"}, "12.50 to 13.90"])
     def test_what_is_no_number_is_none(self, value):
@@ -358,5 +479,6 @@ def test_of_any_records_and_any_format_there_are_rules(samples, format):
         for record in samples:
             found(record, rule["sourceField"])
         assert all(choice and values for choice, values in rule.get("choices", {"x": "y"}).items())
+    compile_mapping(proposed)
     json.dumps(proposed, ensure_ascii=False).encode()
     assert json.dumps(proposed) == json.dumps(propose(samples, format))

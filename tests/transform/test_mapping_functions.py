@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import re
@@ -10,10 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gnj.transform.errors import BadTransform, RecordRejected
+from gnj.transform.formats import compile_format
 from gnj.transform.mapping import functions, patterns
 from gnj.transform.mapping.forms import MAX_LENGTH, number_of, number_text, text_of
 from gnj.transform.mapping.functions import FUNCTIONS, compiled
@@ -165,14 +167,29 @@ def test_a_text_is_a_number_when_its_writing_is(text):
     assert number is None or number == float(str(written))
 
 
-@given(st.text() | st.text("aß \t\xa0\u2003'7É"))
-def test_capitalize_raises_what_follows_a_blank_and_leaves_the_rest(text):
-    before = " " + text
-    expected = [
-        char.title() if blank.isspace() and not char.isspace() else char
-        for blank, char in zip(before, text, strict=False)
-    ]
-    assert run("capitalize()", text) == "".join(expected)
+@given(st.text() | st.text("aß \t\xa0\u2003'(_7Éǆ"))
+def test_capitalize_raises_the_first_letter_of_each_word_and_leaves_the_rest(text):
+    expected = []
+    waits = True
+    for char in text:
+        letter = char.isalnum() and not char.isdecimal()
+        expected.append(char.title() if waits and letter else char)
+        waits = char.isspace() or (waits and not char.isalnum())
+    made = run("capitalize()", text)
+    assert made == "".join(expected)
+    # One rule: the attribute does the same.
+    format = compile_format({"X": {"type": "string", "attributes": ["capitalized"]}})
+    assert format.convert({"X": text}) == {"X": made}
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False) | st.booleans())
+def test_a_number_has_the_same_text_form_everywhere(value):
+    assert compile_format({"X": {"type": "string"}}).convert({"X": value}) == {"X": text_of(value)}
+
+
+@pytest.mark.parametrize("number, text", [(1e16, "10000000000000000"), (1e20, "1" + "0" * 20), (1e21, "1e+21")])
+def test_large_whole_numbers_are_written_as_json_writes_them(number, text):
+    assert run("toString()", number) == text
 
 
 @given(st.floats(-1e9, 1e9).map(lambda number: round(number, 3)))
@@ -297,6 +314,18 @@ def test_a_long_text_in_which_little_is_replaced_is_no_reason_to_reject():
 )
 def test_tags_are_removed_and_entities_replaced(text, plain):
     assert without_tags(text) == plain
+
+
+@given(
+    st.text("&#x;0aAmpltnogi19-< ", max_size=30)
+    | st.from_regex(r"(&[a-zA-Z]{1,8}[0-9]{0,2};?|&#x?[0-9a-f]{1,8};?){1,4}")
+)
+@settings(max_examples=200)
+@example("&amp" + "x" * 40 + ";")
+@example("&CounterClockwiseContourIntegral;&notit;&ampx;&amp-x;&frac12&AMP&lt")
+def test_entities_are_those_of_html(text):
+    text = text.replace("<", "&lt")
+    assert without_tags(text) == html.unescape(text)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gnj.queue import deadline
+from gnj.queue.errors import TimedOut
 from gnj.transform.errors import BadMapping, BadTransform, RecordRejected
 from gnj.transform.mapping import Mapping, Rule, compile_mapping, patterns, rules
-from gnj.transform.mapping.paths import EACH, MAX_PATH, MAX_STEPS, Constant, parse_path
+from gnj.transform.mapping.paths import EACH, MAX_PATH, MAX_STEPS, Constant, parse_path, written
 
 PRODUCT: dict[str, Any] = {
     "product": {
@@ -30,6 +32,13 @@ PRODUCT: dict[str, Any] = {
     "null.key": None,
     "null": {"key": 1},
     "a name": {"b c": [[1, 2], [3]]},
+    "Item No.": "A-1",
+    "Price [EUR]": "9,50",
+    "a.b": {"c[0]": [None, {"d": 7}]},
+    r"back\slash": {r"\e": 8},
+    r"back\.slash": 9,
+    r"whole\.key": 10,
+    "whole.key": 11,
 }
 
 
@@ -80,6 +89,13 @@ def refusal(given, error=BadMapping):
         (r"'it\'s \d'", r"it's \d"),
         ("''", ""),
         ("'product'", "product"),
+        (r"Item No\.", "A-1"),
+        (r"Price \[EUR\]", "9,50"),
+        (r"a\.b.c\[0\][1].d", 7),
+        (r"back\slash.\e", 8),
+        (r"back\\.slash", 9),
+        (r"whole\.key", 10),
+        (r"Item No\.x", None),
     ],
 )
 def test_where_a_path_leads(path, value):
@@ -99,7 +115,11 @@ def test_where_a_path_leads(path, value):
         ("a[-1]", "at character 1, not '['"),
         ("a[x]", "at character 1"),
         ("a[0", "at character 1"),
-        ("a]", "at character 1, not ']'"),
+        ("a]", "at character 1, not ']' (where . [ ] belong to a name, each has a backslash before it)"),
+        ("Price [EUR]", "at character 6, not '['"),
+        ("Item No.", "must have a name at character 8, not the end"),
+        (r"a\[0].b", "at character 4, not ']'"),
+        (r"a\..", "must have a name at character 4, not the end"),
         ("a[1234567890]", "at character 1"),
         ("'a", "must end with it"),
         ("'a'b", "must end with it"),
@@ -113,7 +133,7 @@ def test_a_path_that_is_none_is_refused_where_it_goes_wrong(path, told):
     assert told in message
 
 
-PATHS = st.lists(st.text("ab .[]'*0", min_size=1, max_size=6), max_size=4).map("".join)
+PATHS = st.lists(st.text("ab .[]'*0\\", min_size=1, max_size=6), max_size=4).map("".join)
 TREES = st.recursive(
     st.none() | st.integers() | st.text("ab", max_size=2),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["a", "b", " a", "a.b"]), inner),
@@ -152,6 +172,18 @@ def walked(value, steps):
         else:
             value = value[step] if isinstance(value, list) and step < len(value) else None
     return value
+
+
+@given(st.text("ab.[]\\ '", min_size=1, max_size=8))
+@settings(max_examples=100)
+def test_any_name_that_no_backslash_ends_has_a_path(name):
+    path = written(name)
+    if name.endswith("\\"):
+        assert path is None
+    else:
+        assert path is not None
+        assert parse_path(f"x.{path}[0].y") == ("x", name, 0, "y")
+        assert mapped({"x": {name: 5}}, f"x.{path}") == 5
 
 
 @pytest.mark.parametrize("kind", [dict, OrderedDict, MappingProxyType])
@@ -359,6 +391,39 @@ def test_the_work_on_long_texts_is_bounded(transform, monkeypatch):
     assert len(rejected.value.reasons) == 1
 
 
+@pytest.mark.parametrize("call", ["removeHTMLTags()", "capitalize()"])
+def test_what_takes_long_for_each_character_counts_more(call, monkeypatch):
+    def mapped(most):
+        monkeypatch.setattr(patterns, "MAX_WORK", most)
+        # As few calls of another function are not even counted.
+        rules = [{"sourceField": "s", "targetField": "t", "transform": f"{call}." * 3 + "slice(0, 3)"}]
+        return compile_mapping(rules).apply({"s": "&x" * 10_000})
+
+    assert len(mapped(1_300_000)["t"]) == 4
+    with pytest.raises(RecordRejected, match="reads more than 800,000 characters"):
+        mapped(800_000)
+
+
+def test_what_takes_long_is_counted_of_shorter_texts_too(monkeypatch):
+    monkeypatch.setattr(patterns, "MAX_WORK", 1_000_000)
+    calls = {name: [rule("s", str(n), transform=f"{name}()") for n in range(50)] for name in ("trim", "capitalize")}
+    assert len(compile_mapping(calls["trim"]).apply({"s": "a " * 2_000})) == 50
+    with pytest.raises(RecordRejected, match="reads more than 1,000,000 characters"):
+        compile_mapping(calls["capitalize"]).apply({"s": "a " * 2_000})
+
+
+@pytest.mark.parametrize("transform", ["trim()", "trim()" + ".trim()" * 40])
+def test_a_record_takes_no_longer_than_the_request_that_waits_for_it(transform):
+    mapping = compile_mapping([rule("s", "t", transform=transform), rule("s", "u", transform=transform)])
+    with deadline.within(-1, 1), pytest.raises(TimedOut):
+        mapping.apply({"s": "x" * 20_000})
+    with deadline.within(60, 60):
+        assert mapping.apply({"s": "x"}) == {"t": "x", "u": "x"}
+    spent = patterns.Spent()
+    with deadline.within(-1, 1), pytest.raises(TimedOut):
+        spent.read(1)
+
+
 def test_the_work_on_long_lists_is_bounded(monkeypatch):
     monkeypatch.setattr(patterns, "MAX_WORK", 10_000_000)
     rules = [{"sourceField": "s", "targetField": f"t{n}", "transform": "join('').slice(0, 1)"} for n in range(100)]
@@ -375,7 +440,7 @@ def test_the_choices_of_long_objects_are_work(monkeypatch):
 
 @pytest.mark.parametrize("more", [0, 100])
 def test_each_record_is_read_anew(monkeypatch, more):
-    monkeypatch.setattr(patterns, "MAX_WORK", 150_000)
+    monkeypatch.setattr(patterns, "MAX_WORK", 600_000)
     rules = [
         {"sourceField": "s", "targetField": "t", "transform": "trim().trim().slice(0, 0)"},
         {"sourceField": "o", "targetField": "u", "choices": {"a": ["b"], "c": [""]}},

@@ -5,15 +5,18 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import socket
 import threading
 import tracemalloc
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
 import pytest
 
+from gnj.fetch import waits
 from gnj.queue import deadline
-from gnj.queue.errors import GnjError
+from gnj.queue.errors import CancelRequested, GnjError
 from gnj.settings_transform import SourceLimits
 from gnj.transform.errors import BadSource, NoHandler, SourceBlocked, SourceFailed
 from gnj.transform.sources import Bad, Source, SourceRegistry, Validators, fetch, open_source
@@ -75,7 +78,9 @@ def test_compressed_feeds():
         (304, True),
         (400, True),
         (404, True),
-        (429, False),
+        (408, True),
+        (425, True),
+        (429, True),
         (500, False),
         (503, False),
         (206, True),
@@ -101,16 +106,41 @@ def test_what_may_be_tried_again():
         talk.request()
         talk.answer(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\na,b\n1,2\n")
 
-    with site(none=lambda _: None, odd=b"SSH-2.0\r\n\r\n") as here:
+    with site(none=lambda _: None) as here:
         url = here.url("/x")
         assert not fails(here.url("/none")).final
-        assert not fails(here.url("/odd")).final
         here._raw._serve = cut
         error = fails(here.url("/cut"))
         assert (error.final, str(error)) == (False, "the source cannot be reached: connection failed")
     assert not fails(url).final
     with way(["no.example"], resolve=lambda _host, _port: []) as http:
         assert not fails("http://no.example/", http=http).final
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nTransfer-Encoding: chunked\r\n\r\n4\r\na,b\nX\r\n",
+    ],
+)
+def test_what_is_no_http_is_final(answer):
+    with site(a=answer) as here:
+        error = fails(here.url("/a"))
+    assert (error.final, str(error)) == (True, "the source cannot be read: the answer is no valid HTTP")
+
+
+def test_a_connection_that_is_not_made_in_time_is_final():
+    never = threading.Event()
+    limits = SourceLimits(connect=0.05)
+    with way(["shop.example"], limits, resolve=lambda _host, _port: never.wait(10) and []) as http:
+        error = fails("http://shop.example/", http=http)
+    never.set()
+    assert (error.final, str(error)) == (True, "the source took too long: there was no connection within 0.05 s")
 
 
 def test_limits():
@@ -130,7 +160,7 @@ def test_limits():
     ) as here:
         with way(limits=SourceLimits(idle=0.05)) as http:
             error = fails(here.url("/slow"), http=http)
-            assert (error.final, str(error)) == (False, "the source took too long to answer")
+            assert (error.final, str(error)) == (True, "the source took too long: nothing came for 0.05 s")
         with way(limits=SourceLimits(total=0.05)) as http:
             error = fails(here.url("/slow"), http=http)
             assert (error.final, str(error)) == (True, "the source took more than 0.05 s in all")
@@ -264,7 +294,7 @@ def test_bad_lines_stand_among_the_records():
         first, bad, last = read(here.url("/a"), type="Request")
     assert (first, last) == ({"a": 1}, {"a": 2})
     assert isinstance(bad, Bad)
-    assert (bad.position, bad.text) == (2, '{"a":')
+    assert (bad.position, bad.text) == (1, '{"a":')
 
 
 def test_records_before_a_fault_are_given_and_then_it():
@@ -361,9 +391,9 @@ def test_a_fetcher_of_the_host():
         assert here.asked[1].body == b"s3cret"
     assert found[:2] == [*ROWS, {"read": "1234", "nested": {"a": [1, 2]}}]
     assert [(each.position, each.reason) for each in found[2:6]] == [
-        (3, "the record must not hold NaN or infinite numbers"),
-        (4, "the record must not hold a NUL character"),
-        (5, "it is no object with fields"),
+        (2, "the record must not hold NaN or infinite numbers"),
+        (3, "the record must not hold a NUL character"),
+        (4, "it is no object with fields"),
         (7, "as it says"),
     ]
     assert found[6] == {"last": 1}
@@ -473,3 +503,141 @@ def test_a_request_that_tries_a_source_reads_less_of_it(monkeypatch):
                 read(here.url("/a"))
             assert len(read(here.url("/b"))) > 50
         assert len(read(here.url("/a"))) == 1_000
+
+
+class Ending:
+    """Has a reading end when it was asked so often."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self.error = CancelRequested("enough")
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left <= 0:
+            raise self.error
+
+
+def ends(url, ending, *, type="Feed", registry=None, limits=None, **options):
+    """Reads a source, which the ending ends."""
+    source = Source(type=type, url=url)
+    with (
+        way(**({"allow": ["127.0.0.1"]} | options), limits=limits) as http,
+        pytest.raises(CancelRequested) as caught,
+        open_source(source, registry or SourceRegistry(), http, None, ending) as opened,
+    ):
+        list(opened)
+    assert caught.value is ending.error
+
+
+BLANK = {
+    "csv": ("text/csv", b"a,b\n" + b"\n" * 4_000_000),
+    "tsv": ("text/tab-separated-values", b"a\tb\n" + b"\r\n" * 2_000_000),
+    "jsonl": ("application/jsonl", b"\n" * 4_000_000),
+    "json": ("application/json", b"[" + b" " * 4_000_000 + b"]"),
+    "xml": ("text/xml", b"<r>" + b"<a/>" * 300_000 + b"</r>"),
+    "huge row": ("text/csv", b"a,b\n1," + b"x" * 4_000_000),
+    "huge line": ("application/jsonl", b'{"a":"' + b"x" * 4_000_000 + b'"}'),
+    "huge item": ("text/xml", b"<item><a>" + b"x" * 4_000_000 + b"</a></item>"),
+}
+
+
+@pytest.mark.parametrize("name", BLANK)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_source_that_gives_bytes_and_no_records_is_ended(name, packed):
+    content_type, body = BLANK[name]
+    with site(a=answer(gzip.compress(body, 1) if packed else body, content_type)) as here:
+        limits = SourceLimits(record=100_000)
+        ends(here.url("/a"), Ending(8), limits=limits)
+        with deadline.within(1_000.0, 1.0) as limit:
+            asked = []
+
+            def left(_limit):
+                asked.append(1)
+                return -1.0 if len(asked) > 8 else 1_000.0
+
+            with pytest.MonkeyPatch.context() as patched, way(limits=limits) as http:
+                patched.setattr(type(limit), "left", left)
+                error = fails(here.url("/a"), http=http)
+            assert error.final
+            assert str(error) == "the source took more than 600 s in all"
+
+
+def test_a_gzip_of_very_many_empty_parts_is_ended():
+    with site(a=answer(gzip.compress(b"") * 20_000, "text/csv")) as here:
+        ends(here.url("/a"), Ending(8))
+
+
+@pytest.mark.parametrize(
+    "begin", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\na,b\n1,2\n"]
+)
+def test_a_source_that_falls_silent_is_ended(begin, monkeypatch):
+    monkeypatch.setattr(waits, "STEP", 0.01)
+    over = threading.Event()
+
+    def silent(talk):
+        talk.request()
+        talk.answer(begin)
+        over.wait(20)
+
+    with site() as here:
+        here._raw._serve = silent
+        ends(here.url("/a"), Ending(10))
+        over.set()
+
+
+def test_a_handshake_that_does_not_end_is_ended(monkeypatch):
+    monkeypatch.setattr(waits, "STEP", 0.01)
+    over = threading.Event()
+
+    def silent(_talk):
+        over.wait(20)
+
+    with site() as here:
+        here._raw._serve = silent
+        url = here.url("/a").replace("http:", "https:")
+        ends(url, Ending(10))
+        with way(limits=SourceLimits(connect=0.05)) as http:
+            error = fails(url, http=http)
+        over.set()
+    assert (error.final, str(error)) == (True, "the source took too long: there was no connection within 0.05 s")
+
+
+def test_a_connection_that_nobody_takes_is_ended(monkeypatch):
+    monkeypatch.setattr(waits, "STEP", 0.01)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full, ExitStack() as stack:
+        for _ in range(3):  # as many as the system keeps for it
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            filling.connect_ex(full.getsockname())
+        url = f"http://127.0.0.1:{full.getsockname()[1]}/"
+        ends(url, Ending(10))
+        with way(limits=SourceLimits(connect=0.05)) as http:
+            error = fails(url, http=http)
+    assert (error.final, str(error)) == (True, "the source took too long: there was no connection within 0.05 s")
+
+
+def test_a_name_that_takes_long_to_be_looked_up_is_ended(monkeypatch):
+    monkeypatch.setattr(waits, "STEP", 0.01)
+    over = threading.Event()
+    ends("http://shop.example/", Ending(5), allow=["shop.example"], resolve=lambda _host, _port: over.wait(20) and [])
+    over.set()
+
+
+def test_what_ends_a_reading_goes_through_a_fetcher_of_the_host():
+    registry = SourceRegistry()
+    ended = threading.Event()
+
+    @registry.source("Custom")
+    def custom(fetch):
+        try:
+            with fetch.open() as found:
+                while found.read(1_000):
+                    pass
+            yield {}
+        finally:
+            ended.set()
+
+    with site(a=answer(b"x" * 1_000_000)) as here:
+        ends(here.url("/a"), Ending(20), type="Custom", registry=registry)
+    assert ended.is_set()

@@ -193,7 +193,10 @@ def test_credentials_without_a_key():
     secrets = Secrets()
     assert secrets.encrypt({}) is None
     assert secrets.decrypt(None) == {}
-    with pytest.raises(BadSource, match=r"^credentials cannot be stored: no key to encrypt them is configured$"):
+    with pytest.raises(
+        BadSource,
+        match=r"^credentials cannot be stored: no key to encrypt with is configured \(secret_keys, or GNJ_SECRET_KEYS in the environment\)$",
+    ):
         secrets.encrypt({"A": "x"})
     with pytest.raises(BadSource, match="line breaks"):
         Secrets([Secrets.new_key()]).encrypt({"A": "x\n"})

@@ -3,7 +3,7 @@
 import pytest
 
 from gnj.queue.service import MAX_CLAIM
-from gnj.worker.pace import AHEAD, FORGOTTEN, GATHER, SHORT, WORTH, Pace
+from gnj.worker.pace import AGAIN, AHEAD, FORGOTTEN, GATHER, LONG, SELDOM, SHORT, SOON, WORTH, Pace
 
 SLOTS = 8
 
@@ -94,6 +94,49 @@ def test_one_thread_is_enough_once_jobs_are_known_to_be_short():
         ended(pace, 300, took)
         seen.append(pace.short(0.0))
     assert seen == [False, True, False]
+
+
+def test_one_thread_is_tried_again_where_several_wait_for_each_other():
+    pace = Known()
+    ended(pace, 300, 0.01)
+    seen = []
+    for tenth in range(1, 12):
+        now = tenth * AGAIN / 10
+        ended(pace, 1, SHORT / 2, now)
+        seen.append(pace.short(now))
+    now = 1.1 * AGAIN
+    ended(pace, 7, 0.005, now + 0.001)  # they began beside the others
+    assert seen == [False] * 9 + [True] * 2
+    assert pace.short(now)
+
+
+def test_what_does_not_last_is_tried_more_and_more_seldom():
+    pace, now, waits = Known(), 0.0, []
+    for _ in range(8):
+        begun = now
+        for wanted in (True, False):
+            while pace.short(now) == wanted:
+                for took in (0.003, SHORT / 2):
+                    ended(pace, 1, took, now := now + took)
+        waits.append(now - begun)
+    assert waits[:5] == pytest.approx([AGAIN * 2**n for n in range(5)], abs=0.2)
+    assert waits[-1] == pytest.approx(SELDOM, abs=0.2)
+    for _ in range(200):
+        ended(pace, 1, SHORT / 2, now := now + 0.01)
+    ended(pace, 300, 0.003, now)
+    for _ in range(10):
+        assert not pace.short(now)
+        ended(pace, 1, SHORT / 2, now := now + AGAIN / 9.9)
+    assert pace.short(now)
+
+
+@pytest.mark.parametrize("took", [SHORT / 2, LONG])
+def test_help_that_was_not_needed_is_soon_taken_away(took):
+    pace = Known()
+    assert [pace.stuck(), pace.stuck()] == [False, True]
+    ended(pace, 1, took, SOON / 2)
+    ended(pace, 1, SHORT / 2, SOON)
+    assert pace.short(SOON) == (took < LONG)
 
 
 def test_what_was_so_a_while_ago_is_not_known():

@@ -31,9 +31,10 @@ from gnj.api.streams import SubscriptionField
 from gnj.graphql.engine import Selected
 from gnj.graphql.records import fields_of
 from gnj.operations.annotations import Types
-from gnj.operations.door import Mapped, Registered
+from gnj.operations.modes import Mode, Root
+from gnj.operations.registered import Mapped, Registered
 from gnj.operations.scope import OperationContext, Scope, perform
-from gnj.operations.spec import Mode, OperationSpec, Origin, Root, innermost, is_async, kind_of, mode_of
+from gnj.operations.spec import OperationSpec, Origin, innermost, is_async, kind_of, mode_of
 from gnj.operations.typed import lowered
 from gnj.queue.errors import SchemaError
 from gnj.queue.model import Record

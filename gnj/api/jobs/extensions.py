@@ -24,8 +24,9 @@ from graphql import (
 )
 
 from gnj.operations.annotations import described
-from gnj.operations.door import Extension, Mapped
-from gnj.operations.spec import Origin, Root
+from gnj.operations.modes import Root
+from gnj.operations.registered import Extension, Mapped
+from gnj.operations.spec import Origin
 
 SCALARS: Final = frozenset({"SequelizeJSON", "Date", "String", "Int", "Float", "Boolean", "ID"})
 """The scalars whose ways are gnj's and GraphQL's."""

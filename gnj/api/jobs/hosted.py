@@ -32,8 +32,8 @@ from gnj.graphql.engine import Selected
 from gnj.graphql.limits import Limits
 from gnj.graphql.records import fields_of
 from gnj.graphql.scalars import scalars
+from gnj.operations.modes import Root
 from gnj.operations.scope import own_loop
-from gnj.operations.spec import Root
 from gnj.queue.errors import Forbidden, GnjError
 from gnj.queue.feed import Change
 from gnj.queue.service import Queue

@@ -285,11 +285,11 @@ def _workers(told: Sequence[Values | None]) -> list[Values]:
 
 
 MUTATIONS = (
-    RootField("jobCreate", Kind.ENQUEUE, job_create),
+    RootField("jobCreate", Kind.ENQUEUE, job_create, prompt=True),
     RootField("jobCreateMany", Kind.ENQUEUE, job_create_many),
-    RootField("jobUpdate", Kind.WORK, job_update, "job"),
+    RootField("jobUpdate", Kind.WORK, job_update, "job", prompt=True),
     RootField("jobUpdateMany", Kind.WORK, job_update_many, "jobs"),
-    RootField("acquireJob", Kind.WORK, acquire_job),
+    RootField("acquireJob", Kind.WORK, acquire_job, prompt=True),
     RootField("acquireJobs", Kind.WORK, acquire_jobs),
     RootField("heartbeat", Kind.WORK, heartbeat),
     RootField("heartbeats", Kind.WORK, heartbeats, "claims"),

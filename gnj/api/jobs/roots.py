@@ -119,12 +119,15 @@ class RootField:
         resolve: Answers it: takes the `Call`, and the arguments that are not null by their names in snake_case.
         subject: The argument whose `id` names the row that is acted upon, or each of whose items has such an `id`, where
             there is no argument `id`.
+        prompt: Whether it may be asked on an event loop: what may have to wait is in the `Later` that it gives, or calls `may_wait`
+            first.
     """
 
     name: str
     kind: Kind
     resolve: Resolver
     subject: str | None = None
+    prompt: bool = False
 
     def resolver(self) -> Resolver:
         """Asks the guard, then answers."""
@@ -135,7 +138,7 @@ class RootField:
             # an argument of null is one that was not given (B18)
             return resolve(call, **{name: value for name, value in arguments.items() if value is not None})
 
-        return OnContext(answer)
+        return OnContext(answer, prompt=self.prompt)
 
 
 def _targets(arguments: Mapping[str, Any], subject: str | None) -> Sequence[int | None]:

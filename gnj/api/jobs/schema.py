@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
@@ -117,11 +118,9 @@ def routes(
         return context(queue, principal, guard=guard, request=seen, limits=engine.limits)
 
     endpoint = graphql_endpoint(engine, guard, make_context, live)
+    route = Route(path="/graphql", methods=METHODS, endpoint=endpoint, name="graphql", sockets=sockets, prompt=True)
     introspection = engine.rules.introspection
     if not (introspection if graphiql is None else graphiql):
-        return [Route(path="/graphql", methods=METHODS, endpoint=endpoint, name="graphql", sockets=sockets)]
+        return [route]
     explorer = Explorer(guard, introspection=introspection, to_all=graphiql is True)
-    return [
-        Route(path="/graphql", methods=METHODS, endpoint=explorer.before(endpoint), name="graphql", sockets=sockets),
-        *explorer.routes(),
-    ]
+    return [replace(route, endpoint=explorer.before(endpoint)), *explorer.routes()]

@@ -13,6 +13,7 @@ from gnj.api import fields
 from gnj.api.fields import Field
 from gnj.api.hooks import Guard
 from gnj.api.transform.waiting import Waiting
+from gnj.graphql.errors import Ended
 from gnj.graphql.limits import Limits
 from gnj.queue.errors import InvalidInput
 from gnj.queue.feed import Feed
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from gnj.transform.jobs import TransformJobs
 
 MOST: Final = 16 * 1024 * 1024
-"""Characters of JSON that one operation is answered: of records, rules and definitions."""
+"""Bytes of JSON that one operation is answered: of records, and of the texts, rules and definitions of parts."""
+_ROWS: Final = 4
+"""Rows that each job of a tenant may always have in one answer: itself and its three parts. Nothing else makes this list shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ class Spent:
     """What an operation was given so far."""
 
     rows: int = 0
-    characters: int = 0
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +86,30 @@ class Call:
             raise InvalidInput(f"GET calls no sources: send {field} with POST")
 
     def count(self, rows: int) -> None:
-        """Counts rows that are shown, each time anew. Raises `InvalidInput` when there are more than `Limits.rows`."""
+        """Counts rows that are shown, each time anew. Ends the operation when there are more than `Limits.rows`, and more than all jobs
+        with their parts.
+        """
         self.spent.rows += rows
         if self.spent.rows > self.face.limits.rows:
-            raise InvalidInput(f"the answer would have more than {self.face.limits.rows:,} rows: ask for less at once")
+            most = max(self.face.limits.rows, _ROWS * self.jobs.transform.limits.jobs)
+            if self.spent.rows > most:
+                raise Ended(InvalidInput(f"the answer would have more than {most:,} rows: ask for fewer lists at once"))
 
     def weigh(self, value: Json) -> Json:
-        """The value, if the operation may have it beside what it has already; a single one it may. Raises `InvalidInput`."""
-        size = len(dump_json(value))
-        if self.spent.characters and self.spent.characters + size > MOST:
-            raise InvalidInput(f"the answer would have more than {MOST:,} characters of JSON: ask for less at once")
-        self.spent.characters += size
+        """The value, if the operation may have it beside what it has already (`spend`)."""
+        self.spend(len(dump_json(value).encode()))
         return value
+
+    def spend(self, size: int) -> None:
+        """Takes so many bytes of JSON into the answer. Ends the operation when it has some already, and would have more than `MOST`."""
+        if self.spent.bytes and size > self.left:
+            raise Ended(InvalidInput(f"the answer would have more than {MOST:,} bytes of JSON: ask for less at once"))
+        self.spent.bytes += size
+
+    @property
+    def left(self) -> int:
+        """Bytes of JSON that the answer may still have."""
+        return MOST - self.spent.bytes
 
     def weigh_all(self, values: Sequence[Json]) -> list[Json]:
         """The values, likewise."""

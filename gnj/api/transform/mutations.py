@@ -12,7 +12,7 @@ from gnj.api.transform.inputs import Input, format_input, mapping_input, source_
 from gnj.api.transform.types import came_jobs
 from gnj.queue.later import Later
 from gnj.queue.values import Json
-from gnj.transform.requests import JobView, number
+from gnj.transform.requests import Job, JobView, number
 
 
 def save_job(found: Call, source: Input, mapping: Input | None = None, target_format: Input | None = None) -> str:
@@ -36,19 +36,15 @@ def run_job(found: Call, id: str) -> Later[bool]:
     return found.face.waiting.end_of(found.jobs.run_job(found.tenant, number(id)))
 
 
-def set_job_schedule(found: Call, id: str, *, paused: bool | None = None, **given: str | None) -> JobView:
+def set_job_schedule(found: Call, id: str, *, paused: bool | None = None, **given: str | None) -> Job:
     """A job that runs at other times from now on; a `cron_expression` of None is not one that was not given."""
     cron = {"cron": given["cron_expression"]} if "cron_expression" in given else {}
-    view = found.jobs.set_schedule(found.tenant, number(id), paused=paused, **cron)
-    came_jobs(found, [view])
-    return view
+    return _changed(found, found.jobs.set_schedule(found.tenant, number(id), paused=paused, **cron))
 
 
-def set_job_webhook(found: Call, id: str, url: str | None = None, secret: str | None = None) -> JobView:
+def set_job_webhook(found: Call, id: str, url: str | None = None, secret: str | None = None) -> Job:
     """A job whose ends of runs are told from now on, or not any more."""
-    view = found.jobs.set_webhook(found.tenant, number(id), url, secret)
-    came_jobs(found, [view])
-    return view
+    return _changed(found, found.jobs.set_webhook(found.tenant, number(id), url, secret))
 
 
 def save_source(found: Call, source: Input) -> str:
@@ -87,6 +83,12 @@ def delete_target_format(found: Call, id: str) -> bool:
 def set_default_target_format(found: Call, id: str) -> bool:
     """Whether there is such a target format."""
     return found.jobs.set_default_format(found.tenant, number(id))
+
+
+def _changed(found: Call, view: JobView) -> Job:
+    found.memo.clear()  # what a mutation before this one has loaded was before this one
+    came_jobs(found, [view.job])
+    return view.job
 
 
 MUTATIONS: Final[Mapping[str, Field]] = {

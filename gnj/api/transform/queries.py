@@ -13,27 +13,27 @@ from gnj.api.transform.inputs import Input, format_input, mapping_input, source_
 from gnj.api.transform.types import Info, came, came_jobs
 from gnj.queue.errors import InvalidInput, NotFound
 from gnj.queue.feed import Change
-from gnj.queue.model_transform import TransformFormat, TransformMapping, TransformRun, TransformSource
+from gnj.queue.model_transform import TransformJob, TransformRun
 from gnj.queue.values import Json, check_json
-from gnj.transform.requests import JobView, RecordPage, number
+from gnj.transform.requests import FormatView, Job, MappingView, RecordPage, SourceView, number
 
 
-def get_jobs(found: Call) -> Sequence[JobView]:
+def get_jobs(found: Call) -> Sequence[Job]:
     """All jobs."""
-    views = found.jobs.jobs(found.tenant)
-    found.count(len(views))
-    return came_jobs(found, views)
+    rows = found.jobs.job_rows(found.tenant)
+    found.count(len(rows))
+    return came_jobs(found, rows)
 
 
-def get_job(found: Call, id: str) -> JobView | None:
+def get_job(found: Call, id: str) -> TransformJob | None:
     """One job."""
-    view = found.jobs.job(found.tenant, number(id))
-    if view is not None:
-        came_jobs(found, [view])
-    return view
+    row = found.jobs.job_row(found.tenant, number(id))
+    if row is not None:
+        came_jobs(found, [row])
+    return row
 
 
-def get_sources(found: Call) -> Sequence[TransformSource]:
+def get_sources(found: Call) -> Sequence[SourceView]:
     """All sources."""
     rows = found.jobs.sources(found.tenant)
     found.count(len(rows))
@@ -41,7 +41,7 @@ def get_sources(found: Call) -> Sequence[TransformSource]:
     return rows
 
 
-def get_mappings(found: Call) -> Sequence[TransformMapping]:
+def get_mappings(found: Call) -> Sequence[MappingView]:
     """All mappings."""
     rows = found.jobs.mappings(found.tenant)
     found.count(len(rows))
@@ -49,7 +49,7 @@ def get_mappings(found: Call) -> Sequence[TransformMapping]:
     return rows
 
 
-def get_target_formats(found: Call) -> Sequence[TransformFormat]:
+def get_target_formats(found: Call) -> Sequence[FormatView]:
     """All target formats."""
     rows = found.jobs.formats(found.tenant)
     found.count(len(rows))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from graphql import GraphQLResolveInfo
 
@@ -12,51 +12,71 @@ from gnj.api.transform.face import Call, call
 from gnj.graphql.plans import Reads
 from gnj.graphql.records import Resolvers
 from gnj.graphql.scalars import date_out
-from gnj.queue.model import Record
+from gnj.queue.errors import NotFound
 from gnj.queue.values import Json
-from gnj.transform.requests import JobView, RecordPage
+from gnj.transform.requests import Job, JobView, RecordPage
 
 Info = GraphQLResolveInfo[Any]
 
-_PARTS: Final[Mapping[str, tuple[str, str, str]]] = {
-    "SourceSchema": ("source_id", "sources_of", "jobs_by_source"),
-    "MappingSchema": ("mapping_id", "mappings_of", "jobs_by_mapping"),
-    "TargetFormatSchema": ("format_id", "formats_of", "jobs_by_format"),
+_PARTS: Final[Mapping[str, tuple[str, str, str, str]]] = {
+    "SourceSchema": ("source_id", "sources_of", "jobs_by_source", "requests_of"),
+    "MappingSchema": ("mapping_id", "mappings_of", "jobs_by_mapping", "rules_of"),
+    "TargetFormatSchema": ("format_id", "formats_of", "jobs_by_format", "definitions_of"),
 }
-"""By type: where a job names such a row, what loads rows, and what loads the jobs of rows."""
+"""By type: where a job names such a row, what loads rows, the jobs of rows, and what rows are loaded without."""
 
 
-def came_jobs(found: Call, views: Sequence[JobView]) -> Sequence[JobView]:
-    """Jobs that are shown together, and whose parts are loaded together."""
-    for type, (named, _, _) in _PARTS.items():
-        _noted(found, type).update(getattr(view.job, named) for view in views)
-    return views
+class Part(Protocol):
+    """A source, a mapping or a target format, as it is listed."""
+
+    @property
+    def id(self) -> int:
+        """See `TransformSource`."""
+
+    @property
+    def size(self) -> int:
+        """See `TransformSource`."""
 
 
-def came(found: Call, type: str, rows: Collection[Record]) -> None:
-    """Rows of a type that are shown together, and whose jobs are loaded together."""
-    _noted(found, f"jobs of {type}").update(row.id for row in rows)
+def came_jobs(found: Call, rows: Sequence[Job]) -> Sequence[Job]:
+    """Jobs that are shown together, and whose parts and schedules are loaded together."""
+    for type, (named, *_) in _PARTS.items():
+        _noted(found, type).update((getattr(row, named), 0) for row in rows)
+    _noted(found, "schedules").update((row.schedule_id, 0) for row in rows if row.schedule_id is not None)
+    return rows
 
 
-def _noted(found: Call, what: str) -> set[int]:
-    """The ids of what may be asked for in this operation."""
-    noted: set[int] = found.memo.setdefault(("noted", what), set())
+def came(found: Call, type: str, rows: Collection[Part]) -> None:
+    """Rows of a type that are shown together: their jobs are loaded together, and so is what is large of them."""
+    _noted(found, f"jobs of {type}").update((row.id, 0) for row in rows)
+    _noted(found, f"whole {type}").update((row.id, row.size) for row in rows)
+
+
+def _noted(found: Call, what: str) -> dict[int, int]:
+    """The ids of what may be asked for in this operation, and how many bytes each has, where that counts."""
+    noted: dict[int, int] = found.memo.setdefault(("noted", what), {})
     return noted
 
 
 def _loaded(found: Call, what: str, id: int, load: Callable[[list[int]], Mapping[int, Any]]) -> Any:
-    """What there is of an id; it is loaded with all that were noted meanwhile. `load` may leave out what is not there."""
+    """What there is of an id; it is loaded with all that were noted meanwhile, and are not too much for the answer. `load` may leave
+    out what is not there.
+    """
     known: dict[int, Any] = found.memo.setdefault(("loaded", what), {})
     if id not in known:
-        ids = sorted({id, *_noted(found, what)} - known.keys())
-        known.update(dict.fromkeys(ids) | dict(load(ids)))
+        ids, left = {id}, found.left
+        for other, size in _noted(found, what).items():
+            if other not in known and other not in ids and size <= left:
+                ids.add(other)
+                left -= size
+        known.update(dict.fromkeys(ids) | dict(load(sorted(ids))))
     return known[id]
 
 
-def _part(type: str) -> Callable[[JobView, Info], Any]:
-    named, load, _ = _PARTS[type]
+def _part(type: str) -> Callable[[Job, Info], Any]:
+    named, load, *_ = _PARTS[type]
 
-    def part(view: JobView, info: Info) -> Any:
+    def part(row: Job, info: Info) -> Any:
         found = call(info)
 
         def loaded(ids: list[int]) -> Mapping[int, Any]:
@@ -65,27 +85,65 @@ def _part(type: str) -> Callable[[JobView, Info], Any]:
             return rows
 
         found.count(1)
-        return _loaded(found, type, getattr(view.job, named), loaded)
+        return _loaded(found, type, getattr(row, named), loaded)
 
     return part
 
 
-def _jobs(type: str) -> Callable[[Record, Info], Sequence[JobView]]:
-    _, _, load = _PARTS[type]
+def _jobs(type: str) -> Callable[[Part, Info], Sequence[Job]]:
+    _, _, load, _ = _PARTS[type]
 
-    def jobs(row: Record, info: Info) -> Sequence[JobView]:
+    def jobs(row: Part, info: Info) -> Sequence[Job]:
         found = call(info)
 
-        def loaded(ids: list[int]) -> Mapping[int, Sequence[JobView]]:
-            by: Mapping[int, Sequence[JobView]] = getattr(found.jobs, load)(found.tenant, ids)
-            came_jobs(found, [view for views in by.values() for view in views])
+        def loaded(ids: list[int]) -> Mapping[int, Sequence[Job]]:
+            by: Mapping[int, Sequence[Job]] = getattr(found.jobs, load)(found.tenant, ids)
+            came_jobs(found, [each for rows in by.values() for each in rows])
             return by
 
-        views: Sequence[JobView] = _loaded(found, f"jobs of {type}", row.id, loaded)
-        found.count(len(views))
-        return views
+        rows: Sequence[Job] = _loaded(found, f"jobs of {type}", row.id, loaded)
+        found.count(len(rows))
+        return rows
 
     return jobs
+
+
+def _whole(type: str, row: Part, info: Info) -> Any:
+    """What `row` was loaded without. Raises `NotFound` where it was deleted meanwhile."""
+    found = call(info)
+    load = getattr(found.jobs, _PARTS[type][3])
+    value = _loaded(found, f"whole {type}", row.id, lambda ids: load(found.tenant, ids))
+    if value is None:
+        raise NotFound("some of what was listed was deleted at the same moment: ask again")
+    return value
+
+
+def _json(type: str) -> Callable[[Part, Info], Json]:
+    def json(row: Part, info: Info) -> Json:
+        call(info).spend(row.size)
+        return _whole(type, row, info)
+
+    return json
+
+
+def _of_request(place: int) -> Callable[[Part, Info], Json]:
+    def of_request(row: Part, info: Info) -> Json:
+        return call(info).weigh(_whole("SourceSchema", row, info)[place])
+
+    return of_request
+
+
+def _view(name: str, *, is_time: bool = False) -> Callable[[Job, Info], Any]:
+    """What a job shows that depends on its schedule."""
+
+    def view(row: Job, info: Info) -> Any:
+        found, id = call(info), row.schedule_id
+        schedules = found.jobs.schedules_of
+        known = None if id is None else _loaded(found, "schedules", id, lambda ids: schedules(found.tenant, ids))
+        value = getattr(JobView(row, known), name)
+        return time(value) if is_time else value
+
+    return view
 
 
 def time(moment: datetime | None) -> str | None:
@@ -95,11 +153,6 @@ def time(moment: datetime | None) -> str | None:
 
 def _time(name: str) -> Callable[[Any, Info], str | None]:
     return lambda row, _info: time(getattr(row, name))
-
-
-def _of_job(name: str, *, text: bool = False) -> Callable[[JobView, Info], Any]:
-    read = Reads(name, text=text)
-    return lambda view, info: read(view.job, info)
 
 
 def _weighed(name: str) -> Callable[[Any, Info], Json]:
@@ -119,18 +172,18 @@ TYPES: Final[tuple[Resolvers, ...]] = (
     Resolvers(
         "JobSchema",
         {
-            "id": _of_job("id", text=True),
-            "status": Reads("status"),
-            "sourceID": _of_job("source_id", text=True),
-            "mappingID": _of_job("mapping_id", text=True),
-            "targetSchemaID": _of_job("format_id", text=True),
-            "lastRun": lambda view, _info: time(view.job.last_run_at),
+            "id": Reads("id", text=True),
+            "status": _view("status"),
+            "sourceID": Reads("source_id", text=True),
+            "mappingID": Reads("mapping_id", text=True),
+            "targetSchemaID": Reads("format_id", text=True),
+            "lastRun": _time("last_run_at"),
             "source": _part("SourceSchema"),
             "mapping": _part("MappingSchema"),
             "targetFormat": _part("TargetFormatSchema"),
-            "nextRun": _time("next_run"),
-            "cronExpression": Reads("cron_expression"),
-            "webhookUrl": _of_job("webhook_url"),
+            "nextRun": _view("next_run", is_time=True),
+            "cronExpression": _view("cron_expression"),
+            "webhookUrl": _weighed("webhook_url"),
         },
     ),
     Resolvers(
@@ -139,10 +192,10 @@ TYPES: Final[tuple[Resolvers, ...]] = (
             "id": Reads("id", text=True),
             "name": Reads("name"),
             "type": Reads("type"),
-            "url": Reads("url"),
-            "description": Reads("description"),
-            "sourceHeaders": _weighed("headers"),
-            "sourceBody": _weighed("body"),
+            "url": _weighed("url"),
+            "description": _weighed("description"),
+            "sourceHeaders": _of_request(0),
+            "sourceBody": _of_request(1),
             "sourceMethod": Reads("method"),
             "jobs": _jobs("SourceSchema"),
         },
@@ -152,7 +205,7 @@ TYPES: Final[tuple[Resolvers, ...]] = (
         {
             "id": Reads("id", text=True),
             "name": Reads("name"),
-            "mapping": _weighed("mapping"),
+            "mapping": _json("MappingSchema"),
             "jobs": _jobs("MappingSchema"),
         },
     ),
@@ -161,7 +214,7 @@ TYPES: Final[tuple[Resolvers, ...]] = (
         {
             "id": Reads("id", text=True),
             "name": Reads("name"),
-            "targetFormat": _weighed("definition"),
+            "targetFormat": _json("TargetFormatSchema"),
             "jobs": _jobs("TargetFormatSchema"),
             "default": Reads("is_default"),
         },
@@ -174,10 +227,11 @@ TYPES: Final[tuple[Resolvers, ...]] = (
             "status": Reads("status", text=True),
             "startedAt": _time("started_at"),
             "finishedAt": _time("finished_at"),
-            "error": Reads("error"),
+            "error": _weighed("error"),
             "read": Reads("read"),
             "written": Reads("written"),
             "rejected": Reads("rejected"),
+            "unchanged": Reads("unchanged"),
         },
     ),
     Resolvers(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from gnj.storage.sql.schema import DEFAULT_PREFIX, tables
+from gnj.storage.sql.schema import DEFAULT_PREFIX, Tables
 
 IncludeObject: TypeAlias = Callable[[Any, str | None, str, bool, Any], bool]
 """What Alembic calls with the object, its name and type, whether it was reflected, and what it is compared to."""
@@ -23,9 +23,9 @@ def leave_out_gnj(
 
     Raises `InvalidInput` for a prefix or schema that `GNJ` would not take.
     """
-    ours = tables(prefix, schema)
+    ours = Tables(prefix, schema)
     # which tables there are depends on the database
-    known = [ours, tables(prefix, schema, keyed=True)]
+    known = [ours, Tables(prefix, schema, keyed=True)]
     names = {table.name for each in known for table in each.metadata.tables.values()} | {ours.version_table}
     place = None if schema == "public" else schema
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import (
@@ -40,7 +39,6 @@ from gnj.storage.sql import claim_postgresql, claim_sqlite, copy_postgresql
 from gnj.storage.sql.bulk import bulk, insert_sqlite
 from gnj.storage.sql.columns import ID, JSON, dump_jsonb, to_milliseconds
 from gnj.storage.sql.dialect import LIMIT, OURS, ROUTED, Dialect
-from gnj.storage.sql.dialect_mysql import Mysql
 from gnj.storage.sql.direct_postgresql import LEAVE, LEAVE_LOCAL, limited
 from gnj.storage.sql.returning import Returning
 from gnj.storage.sql.rows import DATABASE_NOW, Mapper, Present
@@ -233,6 +231,7 @@ class Sqlite(Returning):
     has_clock = False
     now = ""
     skips_locked = False
+    counts = True
     along = 'INDEXED BY "{}"'
     nulls_first = True
     translator = SqliteTranslator()
@@ -271,6 +270,8 @@ class Sqlite(Returning):
 
     def rows(self, columns: Mapping[str, Any], rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """The text of that array."""
+        if all(type is ID for type in columns.values()):
+            return {"given": dump_json(rows)}
         stored = [[_stored(value, type) for value, type in zip(row, columns.values(), strict=True)] for row in rows]
         return {"given": dump_json(stored)}
 
@@ -334,8 +335,16 @@ def _stored(value: Any, type: Any) -> Any:
     return to_milliseconds(value) if isinstance(value, datetime) else value
 
 
-_MYSQL: Final = Mysql()
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType(
-    {"postgresql": Postgresql(), "sqlite": Sqlite(), "mysql": _MYSQL, "mariadb": _MYSQL}
-)
-"""The databases there is SQL for, by the names SQLAlchemy gives them."""
+NAMES: Final = frozenset({"postgresql", "sqlite", "mysql", "mariadb"})
+"""The databases there is SQL for, as SQLAlchemy calls them."""
+
+
+def dialect_of(name: str) -> Dialect:
+    """What speaks to a database, by one of `NAMES`."""
+    if name == "postgresql":
+        return Postgresql()
+    if name == "sqlite":
+        return Sqlite()
+    from gnj.storage.sql.dialect_mysql import Mysql  # noqa: PLC0415 - half a megabyte that only those load who have it
+
+    return Mysql()

@@ -13,7 +13,7 @@ from gnj.queue.errors import InvalidInput, StorageError, StorageUnavailable
 from gnj.storage.sql import direct_postgresql
 from gnj.storage.sql.columns_mysql import MYSQL
 from gnj.storage.sql.dialect import OURS
-from gnj.storage.sql.dialects import DIALECTS
+from gnj.storage.sql.dialects import NAMES
 
 BUSY_SECONDS: Final = 5
 """How long a SQLite transaction waits for another process's, and the most a first connection to a server may take."""
@@ -52,7 +52,7 @@ def parsed(url: str | URL) -> URL:
     if parts.drivername == "postgres":  # as some hosting services still write it
         parts = parts.set(drivername="postgresql")
     backend = parts.get_backend_name()
-    if backend not in DIALECTS:
+    if backend not in NAMES:
         raise InvalidInput(f"gnj does not know {backend}:// databases; what works: {_WORKING}")
     if parts.drivername in _BLOCKING:
         if parts.drivername == "postgresql+asyncpg":

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Engine, Index, and_, func, literal, select, t
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.schema import CreateIndex
 
+from gnj.queue.catalog import RECORDS
 from gnj.queue.holds import ALL_TYPES
-from gnj.queue.model import RECORDS
 from gnj.storage.sql import ended as ended_jobs
 from gnj.storage.sql.columns import TIME
-from gnj.storage.sql.dialects import DIALECTS
+from gnj.storage.sql.dialects import dialect_of
 from gnj.storage.sql.engine import in_memory
 from gnj.storage.sql.facts import COUNTED, Contents, Facts, File, Held, Indexes, Migrations, Server
 from gnj.storage.sql.faults import faults
@@ -257,7 +257,7 @@ class _Postgresql(_Part):
         activity = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
         number = int(show("server_version_num"))
         isolation = show("default_transaction_isolation")
-        DIALECTS["postgresql"].begin(connection, write=True)
+        dialect_of("postgresql").begin(connection, write=True)
         try:
             within, read_only = show("transaction_isolation"), show("transaction_read_only")
         finally:

@@ -199,30 +199,46 @@ class Returning(Dialect):
 
     def complete(self, rows: SqlRows, write: Write[Job]) -> set[int]:
         """One statement that gives back no more than ids."""
-        mapper, outputs, one = write.mapper, write.json.get("output"), len(write.ids) == 1
+        key, build, parameters = self._completing(write)
+        return set(rows.first(key, lambda: build().returning(write.mapper.table.c.id), parameters))
+
+    def complete_all(self, rows: SqlRows, write: Write[Job]) -> bool:
+        """The same statement, which gives back nothing at all."""
+        key, build, parameters = self._completing(write)
+        return rows.count_changed(("all", key), build, parameters) == len(write.ids)
+
+    def _completing(self, write: Write[Job]) -> tuple[Hashable, Callable[[], Any], dict[str, Any]]:
+        """The key, what builds it, and the parameters of the statement that ends jobs.
+
+        Where they differ in nothing but the id, as most do, it is given no more: a list of pairs took SQLite 3 µs longer for each.
+        """
+        mapper, outputs, ids, attempts = write.mapper, write.json.get("output"), write.ids, write.attempts or ()
+        one = len(ids) == 1
+        alike = not one and outputs is None and attempts.count(attempts[0]) == len(ids)
         types = {"id": ID, "attempt": ID, **({} if outputs is None else {"output": JSON})}
 
         def build() -> Any:
             table = mapper.table.c
             of: Mapping[str, Any] = {name: bindparam(f"of_{name}", type_=type) for name, type in types.items()}
-            of = of if one else self.given(types)
-            expected = [*(table[name] == of[name] for name in _TOKEN), *write.conditions()]
+            of = of if one or alike else self.given(types)
+            named = self.of_ids(table.id) if alike else table.id == of["id"]
+            expected = [named, table.attempt == of["attempt"], *write.conditions()]
             written = {} if outputs is None else {"output": of["output"]}
             if self.skips_locked:
                 expected, written = _past_locked(mapper.table, expected, written)
             values = {name: func.coalesce(value, table[name]) for name, value in written.items()}
-            statement = update(mapper.table).values(mapper.assignments(write.shape) | values)
-            return statement.where(*expected).returning(table.id)
+            return update(mapper.table).values(mapper.assignments(write.shape) | values).where(*expected)
 
-        attempts = write.attempts or ()
+        values: dict[str, Any]
         if one:
-            values = {"of_id": write.ids[0], "of_attempt": attempts[0]}
+            values = {"of_id": ids[0], "of_attempt": attempts[0]}
             values |= {} if outputs is None else {"of_output": outputs[0]}
+        elif alike:
+            values = {"of_ids": self.ids(sorted(ids)), "of_attempt": attempts[0]}
         else:
-            lists = [write.ids, attempts, *([] if outputs is None else [outputs])]
+            lists = [ids, attempts, *([] if outputs is None else [outputs])]
             values = self.rows(types, sorted(zip(*lists, strict=True), key=itemgetter(0)))
-        key = (write.key, write.shape, outputs is None, one)
-        return set(rows.first(key, build, {**write.parameters, **values}))
+        return (write.key, write.shape, outputs is None, one, alike), build, {**write.parameters, **values}
 
     def move_all(
         self,

@@ -8,19 +8,21 @@ second unique index on every parent table, and `retry_of_job_id` an index of its
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from enum import Enum
-from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
-from sqlalchemy import Boolean, Column, Computed, Identity, Index, Integer, MetaData, Table, sql, text
+from sqlalchemy import Boolean, Column, Computed, Identity, Integer, MetaData, Table, sql, text
 
 from gnj.queue.errors import InvalidInput
-from gnj.queue.model import RECORDS, Attribute, Job, Kind, Record, attributes
-from gnj.storage.sql import schema_mysql
+from gnj.queue.model import QUEUE_RECORDS, Attribute, Hold, Job, Kind, Listener, Record, attributes
 from gnj.storage.sql.columns import FLOAT, ID, JSON, KEY, TEXT, TIME, WORD
-from gnj.storage.sql.schema_content import ContentTables, content_tables
+
+if TYPE_CHECKING:
+    from gnj.storage.sql.schema_content import ContentTables
+
+T = TypeVar("T")
 
 DEFAULT_PREFIX = "gnj_"
 
@@ -57,34 +59,81 @@ _BUSY: Final[dict[str, Any]] = {
     }
 }
 
+_CONVENTION: Final = {"pk": "%(table_name)s_pkey"}
+_NAMES: Final = {kind: name for name, kind in QUEUE_RECORDS.items()}
 _PREFIX = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,19}|")
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """The tables under one prefix and in one schema."""
+class MakeTable(Protocol):
+    """What makes a table of a name and columns."""
 
-    metadata: MetaData
-    prefix: str
-    schema: str | None
-    records: Mapping[type[Record], Table]
-    job: Table
-    hold: Table
-    worker: Table
-    listener: Table
-    bucket: Table | None
-    """Locks of MySQL's."""
-    content: ContentTables | None
-    """Those of the content store, which MySQL has none of."""
+    def __call__(self, name: str, *columns: Column[Any], numbered: bool = True, **options: Any) -> Table:
+        """The table, with these options of dialects; `numbered`: its rows get ids that are never used again."""
+
+
+class Tables:
+    """The tables under one prefix and in one schema, each made when it is first asked for.
+
+    All of them, with what SQLAlchemy keeps of each column, take 1.4 MB, and a worker needs the tables of jobs and some more: 0.3 MB.
+    No lock: where two threads make one at once, that of the first is everybody's.
+
+    Args:
+        prefix: How their names begin.
+        schema: Where they are; None: where the connection looks first.
+        keyed: Those of MySQL, with generated columns in the place of partial indexes (`schema_mysql`).
+        only: The SQLAlchemy dialect whose particulars they have, in the place of all: to name another one loads it, 1 to 2 MB each.
+
+    Raises `InvalidInput` where these are no plain names, or too long for what is made of them.
+    """
+
+    def __init__(
+        self, prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bool = False, only: str | None = None
+    ) -> None:
+        if not _PREFIX.fullmatch(prefix):
+            raise InvalidInput(f"prefix must be at most 20 letters, digits and underscores, not {prefix[:100]!r}")
+        if schema is not None and not _SCHEMA.fullmatch(schema):
+            raise InvalidInput(f"schema must be at most 63 letters, digits and underscores, not {schema[:100]!r}")
+        self.prefix = prefix
+        self.schema = schema
+        self.keyed = keyed
+        self._only = only
+        self._made: dict[str, Any] = {}
+        self.job = self.of(Job)
 
     def of(self, kind: type[Record]) -> Table:
         """The table of a record."""
-        return self.records[kind]
+        name = _name(kind)
+        return self._kept(name, lambda: self._record(name, kind, self._alone()))
+
+    @property
+    def hold(self) -> Table:
+        """The table of holds."""
+        return self.of(Hold)
+
+    @property
+    def listener(self) -> Table:
+        """The table of those who want to be told."""
+        return self.of(Listener)
+
+    @property
+    def bucket(self) -> Table | None:
+        """Locks of MySQL's."""
+        return self._kept("bucket", lambda: self._bucket(self._alone())) if self.keyed else None
+
+    @property
+    def content(self) -> ContentTables | None:
+        """Those of the content store, which MySQL has none of."""
+        return None if self.keyed else self._kept("content", lambda: self._content(self._alone()))
+
+    @property
+    def metadata(self) -> MetaData:
+        """All of them once more, with their indexes: what a database is compared with, and nothing is asked for with."""
+        return self._kept("metadata", self._whole)
 
     def name(self, table: Table) -> str:
         """A table's name as hand-written SQL has it."""
-        mark = '"' if self.bucket is None else "`"
+        mark = "`" if self.keyed else '"'
         return ".".join(f"{mark}{name}{mark}" for name in (self.schema, table.name) if name is not None)
 
     @property
@@ -117,48 +166,71 @@ class Tables:
         """The name of the table in which the migrations note how far they came."""
         return f"{self.prefix}alembic_version"
 
+    def _kept(self, name: str, make: Callable[[], T]) -> T:
+        made: T | None = self._made.get(name)
+        return self._made.setdefault(name, make()) if made is None else made
 
-def tables(
-    prefix: str = DEFAULT_PREFIX, schema: str | None = None, *, keyed: bool = False, only: str | None = None
-) -> Tables:
-    """The tables with names that begin with `prefix`, in `schema` (None: where the connection looks first).
+    def _alone(self) -> MakeTable:
+        return self._within(MetaData(schema=self.schema, naming_convention=_CONVENTION))
 
-    `keyed`: those of MySQL, with generated columns in the place of partial indexes (`schema_mysql`). `only`: the SQLAlchemy dialect
-    whose particulars they have, in the place of all: to name another one loads it, 1 to 2 MB each.
-    Raises `InvalidInput` where these are no plain names, or too long for what is made of them.
-    """
-    if not _PREFIX.fullmatch(prefix):
-        raise InvalidInput(f"prefix must be at most 20 letters, digits and underscores, not {prefix[:100]!r}")
-    if schema is not None and not _SCHEMA.fullmatch(schema):
-        raise InvalidInput(f"schema must be at most 63 letters, digits and underscores, not {schema[:100]!r}")
-    metadata = MetaData(schema=schema, naming_convention={"pk": "%(table_name)s_pkey"})
+    def _within(self, metadata: MetaData) -> MakeTable:
+        def table(name: str, *columns: Column[Any], numbered: bool = True, **options: Any) -> Table:
+            if self.keyed:
+                options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
+            if numbered:
+                options["sqlite_autoincrement"] = True
+            return Table(f"{self.prefix}{name}", metadata, *columns, **self._particulars(options))
 
-    def table(name: str, *columns: Column[Any], numbered: bool = True, **options: Any) -> Table:
-        if keyed:
-            options |= {"mysql_engine": "InnoDB", "mariadb_engine": "InnoDB"}
-        if numbered:
-            options["sqlite_autoincrement"] = True
-        return Table(f"{prefix}{name}", metadata, *columns, **_particulars(options, only))
+        return table
 
-    keys = schema_mysql.keys(READY, DUE, CLAIMED, ENDED) if keyed else {"job": [_ready()]}
-    named = {
-        name: table(name, *_columns(kind, keyed=keyed), *keys.get(name, ()), **(_BUSY if kind is Job else {}))
-        for name, kind in RECORDS.items()
-    }
-    own = {name: table(name, *columns, *keys.get(name, ())) for name, columns in _own_columns(keyed=keyed).items()}
-    _index(named | own, keyed=keyed, only=only)
-    return Tables(
-        metadata=metadata,
-        prefix=prefix,
-        schema=schema,
-        records=MappingProxyType({kind: named[name] for name, kind in RECORDS.items()}),
-        job=named["job"],
-        hold=named["hold"],
-        listener=named["listener"],
-        bucket=table("bucket", *schema_mysql.bucket_columns()) if keyed else None,
-        content=None if keyed else content_tables(table, lambda options: _particulars(options, only)),
-        **own,
-    )
+    def _particulars(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        only = self._only
+        names = None if only is None else {"mysql", "mariadb"} if only in ("mysql", "mariadb") else {only}
+        return {name: value for name, value in options.items() if names is None or name.partition("_")[0] in names}
+
+    def _record(self, name: str, kind: type[Record], table: MakeTable) -> Table:
+        more = self._generated(name)
+        return table(name, *_columns(kind, keyed=self.keyed), *more, **(_BUSY if kind is Job else {}))
+
+    def _generated(self, name: str) -> list[Column[Any]]:
+        if not self.keyed:
+            return [_ready()] if name == "job" else []
+        from gnj.storage.sql.schema_mysql import keys  # noqa: PLC0415 - which only MySQL has
+
+        return keys(READY, DUE, CLAIMED, ENDED).get(name, [])
+
+    def _bucket(self, table: MakeTable) -> Table:
+        from gnj.storage.sql.schema_mysql import bucket_columns  # noqa: PLC0415 - likewise
+
+        return table("bucket", *bucket_columns())
+
+    @staticmethod
+    def _content(table: MakeTable) -> ContentTables:
+        from gnj.storage.sql.schema_content import content_tables  # noqa: PLC0415 - 0.1 MB with its tables
+
+        return content_tables(table)
+
+    def _whole(self) -> MetaData:
+        from gnj.queue.catalog import RECORDS  # noqa: PLC0415 - see `_name`
+        from gnj.storage.sql.schema_indexes import add_indexes  # noqa: PLC0415 - 0.4 MB with all indexes
+
+        metadata = MetaData(schema=self.schema, naming_convention=_CONVENTION)
+        table = self._within(metadata)
+        named = {name: self._record(name, kind, table) for name, kind in RECORDS.items()}
+        for name, columns in _own_columns(keyed=self.keyed).items():
+            named[name] = table(name, *columns, *self._generated(name))
+        if self.keyed:
+            self._bucket(table)
+        add_indexes(named, None if self.keyed else self._content(table), self._particulars)
+        return metadata
+
+
+def _name(kind: type[Record]) -> str:
+    if kind in _NAMES:
+        return _NAMES[kind]
+    from gnj.queue.model_transform import TRANSFORM_RECORDS  # noqa: PLC0415 - 0.2 MB, which who asks for one of them has loaded
+
+    return {each: name for name, each in TRANSFORM_RECORDS.items()}[kind]
 
 
 def _columns(kind: type[Record], *, keyed: bool) -> list[Column[Any]]:
@@ -211,105 +283,3 @@ def _own_columns(*, keyed: bool) -> dict[str, list[Column[Any]]]:
             *(*must(TIME, "started_at seen_at"), *some(TIME, "stopped_at")),
         ],
     }
-
-
-def _particulars(options: Mapping[str, Any], only: str | None) -> dict[str, Any]:
-    names = None if only is None else {"mysql", "mariadb"} if only in ("mysql", "mariadb") else {only}
-    return {name: value for name, value in options.items() if names is None or name.partition("_")[0] in names}
-
-
-def _index(tables: Mapping[str, Table], *, keyed: bool, only: str | None) -> None:
-    def index(table: str, name: str, columns: str, where: str | None = None, *, unique: bool = False) -> None:
-        condition = None if where is None else text(where)
-        c = tables[table].c
-        columns = schema_mysql.INDEXES.get((table, name), columns) if keyed else columns
-        lengths = {column: n for column, n in schema_mysql.PREFIXES.items() if column in columns.split()}
-        options: dict[str, Any] = {"postgresql_where": condition, "sqlite_where": condition}
-        if keyed:
-            options |= {"mysql_length": lengths, "mariadb_length": lengths}
-        Index(
-            f"{tables[table].name}_{name}_idx",
-            *(c[column.removesuffix("-")].desc() if column.endswith("-") else c[column] for column in columns.split()),
-            unique=unique,
-            **_particulars(options, only),
-        )
-
-    live = "deleted_at IS NULL"
-    # Two orders of the same jobs: a claim for some tenants, or for all but some, would walk over those of the others.
-    index("job", "ready", "type priority_level- position id", "ready")
-    index("job", "lane", "type tenant priority_level- position id", "ready")
-    if not keyed:
-        # Of the few jobs that have a limit key. MySQL would have an entry, of nulls, for each job there is: there they are
-        # looked for along the lane.
-        index("job", "group", "type tenant limit_key priority_level- position id", GROUPED)
-    # All that can be is partial: each claim and each end writes the row's new version into every index it belongs to.
-    index("job", "due", "due_at id", DUE)
-    index("job", "lease", "lease_expires_at id", CLAIMED)
-    index("job", "unique_id", "tenant job_unique_id", f"job_unique_id IS NOT NULL AND {live}", unique=True)
-    index("job", "custom_id", "tenant type custom_id", f"custom_id IS NOT NULL AND {live}", unique=True)
-    index("job", "status", "status id")
-    # Without the id: PostgreSQL keeps one entry for all that ended together, and the others have it in each entry anyway.
-    index("job", "ended", "type tenant status ended_at", ENDED)
-    for name in (
-        "job",
-        "batch",
-        "pipeline",
-        "pipeline_step",
-        "hold",
-        "worker_monitoring",
-        "queue_limit",
-        "push_worker",
-        "schedule",
-    ):
-        index(name, "deleted", "deleted_at", "deleted_at IS NOT NULL")
-    index("job", "batch", "batch_id status", "batch_id IS NOT NULL")
-    index("job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
-    index("job_attempt", "job", "job_id attempt")
-    index("batch", "status", "status id")
-    index("batch", "updated", "updated_at")
-    index("batch", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
-    index("pipeline", "status", "status id")
-    index("pipeline", "updated", "updated_at")
-    index("pipeline_step", "pipeline", "pipeline_id index id")
-    index("hold", "type", "tenant type", live, unique=True)
-    index("queue_limit", "type", "tenant type", live, unique=True)
-    index("permit", "limit", "limit_id job_id")
-    index("grant_count", "limit", "limit_id key period")
-    index("push_worker", "type", "tenant type", live, unique=True)
-    index("job_log", "job", "job_id id")
-    index("secret", "name", "tenant name", live, unique=True)
-    index("worker", "worker_id", "tenant worker_id", unique=True)
-    index("worker", "seen", "seen_at")
-    index("schedule", "name", "tenant name", live, unique=True)
-    index("schedule", "next", "next_at id", f"next_at IS NOT NULL AND {live}")
-    index("schedule_tick", "tick", "schedule_id tick_at", unique=True)
-    index("schedule_tick", "job", "job_id", "job_id IS NOT NULL")
-    index("event", "created", "created_at")
-    index("listener", "expires", "expires_at")
-    index("worker_monitoring", "created", "created_at")
-    index("token", "hash", "hash")
-    index("content_job", "tenant", "tenant id")
-    index("content_job", "status", "tenant status id")
-    index("content_job", "pipeline", "pipeline_id", "pipeline_id IS NOT NULL")
-    index("content_job", "schedule", "schedule_id id", "schedule_id IS NOT NULL")
-    index("content_job", "finished", "finished_at", "finished_at IS NOT NULL")
-    index("content_log", "job", "content_job_id id")
-    index("content_log", "task", "job_id id")
-    index("upload", "upload_id", "tenant upload_id")
-    index("upload", "key", "tenant key")
-    index("upload", "expires", "expires_at", "state = 'open'")
-    for name in ("source", "mapping", "format", "job"):
-        index(f"transform_{name}", "tenant", "tenant id")
-    for name in ("source", "mapping", "format", "schedule"):
-        index("transform_job", name, f"{name}_id")
-    index("transform_job", "removed", "removed_at", "removed_at IS NOT NULL")
-    index("transform_run", "job", "transform_job_id id")
-    index("transform_run", "pipeline", "pipeline_id")
-    index("transform_run", "unclean", "unclean_at", "unclean_at IS NOT NULL")
-    index("transform_run", "retired", "retired_at", "retired_at IS NOT NULL")
-    # That of keys is not partial: that a condition of many keys implies one, no planner sees for sure. And no two begin with the same
-    # column: one without statistics takes the wrong one of them (docs/decisions/0035-runs.md).
-    index("transform_record", "key", "key status")
-    index("transform_record", "born", "transform_job_id born id")
-    index("transform_record", "died", "died id", "died IS NOT NULL")
-    index("transform_rejected", "run", "run_id id")

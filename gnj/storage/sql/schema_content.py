@@ -6,13 +6,15 @@ before version `until`. Readers see one version, whoever writes makes the next o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Boolean, Column, Identity, Index, Table, func, text
+from sqlalchemy import Boolean, Column, Identity, Table, text
 
 from gnj.storage.sql.columns import ID, JSON, KEY, TEXT, TIME, WORD
+
+if TYPE_CHECKING:
+    from gnj.storage.sql.schema import MakeTable
 
 CURRENT: Final = 2**63 - 1
 """`until`, of what is there in the newest version."""
@@ -41,18 +43,11 @@ class ContentTables:
     """Versions that somebody reads, and that stay for as long."""
 
 
-class MakeTable(Protocol):
-    """What `schema` makes a table of a name and columns with."""
-
-    def __call__(self, name: str, *columns: Column[Any], numbered: bool = True, **options: Any) -> Table:
-        """The table, with these options of dialects; `numbered`: its rows get ids that are never used again."""
-
-
-def content_tables(table: MakeTable, options_of: Callable[[Mapping[str, Any]], dict[str, Any]]) -> ContentTables:
-    """The tables, made with `table`; `options_of` says which options of dialects count."""
+def content_tables(table: MakeTable) -> ContentTables:
+    """The tables, made with `table`."""
     small = {"sqlite_with_rowid": False}
     version = ("environment", "since", "until")
-    made = ContentTables(
+    return ContentTables(
         environment=table(
             "content_environment",
             *(_id(), *_must(TEXT, "environment_id tenant alias display_name"), *_must(Boolean(), "is_default")),
@@ -113,48 +108,6 @@ def content_tables(table: MakeTable, options_of: Callable[[Mapping[str, Any]], d
             **small,
         ),
     )
-    _index(made, options_of)
-    return made
-
-
-def _index(tables: ContentTables, options_of: Callable[[Mapping[str, Any]], dict[str, Any]]) -> None:
-    def index(table: Table, name: str, columns: str, where: str | None = None, *, unique: bool = False) -> None:
-        condition = None if where is None else text(where)
-        Index(
-            f"{table.name}_{name}_idx",
-            *(table.c[c.removesuffix("-")].desc() if c.endswith("-") else table.c[c] for c in columns.split()),
-            unique=unique,
-            **options_of({"postgresql_where": condition, "sqlite_where": condition}),
-        )
-
-    environment, site, entry, asset = tables.environment, tables.site, tables.entry, tables.asset
-    index(environment, "id", "tenant environment_id", unique=True)
-    index(environment, "alias", "tenant alias", "state <> 'gone'", unique=True)
-    index(environment, "default", "tenant", "is_default AND state = 'ready'", unique=True)
-    index(environment, "made", "created_at", "state <> 'ready'")
-    index(site, "site", "environment site_id since", unique=True)
-    index(site, "alias", "environment until alias")
-    index(tables.model, "model", "environment model_id since", unique=True)
-    index(tables.model, "alias", "environment until alias")
-    index(entry, "entry", "environment entry_id since", unique=True)
-    # without `until`: to end a row, which a write does of all that it replaces, is then a change to one index only, on SQLite
-    index(entry, "site", "environment site_id entry_id")
-    index(entry, "model", "environment model_id entry_id")
-    index(entry, "updated", "environment updated_at- entry_id")
-    index(asset, "path", "environment site_id path since", unique=True)
-    index(asset, "asset", "environment until asset_id")
-    index(asset, "file", "environment file_key")
-    for table in (site, tables.model, entry, asset):
-        index(table, "since", "environment since")
-        index(table, "until", "environment until", ENDED)
-    index(tables.site_id, "environment", "environment")
-    index(tables.url, "entry", "environment entry_id")
-    index(tables.tag, "entry", "environment entry_id")
-    index(tables.pin, "holder", "holder_job")
-    # options_of leaves out what belongs to another dialect: then the index has none, and is none of this database
-    if using := options_of({"postgresql_using": "gin"}):
-        words = func.to_tsvector(text("'simple'"), tables.text.c.body)
-        Index(f"{tables.text.name}_body_idx", words, **using).ddl_if(dialect="postgresql")
 
 
 def _id() -> Column[Any]:

@@ -58,7 +58,8 @@ def complete(
         for place in todo:
             places.setdefault(ends[place][0], place)
         now = list(places.values())
-        done = _complete(rows, ends if len(now) == len(ends) else [ends[place] for place in now], frm, changes)
+        some = ends if len(now) == len(ends) else [ends[place] for place in now]
+        done = rows.dialect.complete(rows, _ending(rows, some, frm, changes))
         if len(done) == len(ends):
             return [True] * len(ends)
         for id, place in places.items():
@@ -68,8 +69,13 @@ def complete(
     return result
 
 
-def _complete(rows: SqlRows, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> set[int]:
-    """The ids of those jobs, each of which is named once, that were as expected, changed."""
+def complete_all(rows: SqlRows, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> bool:
+    """`complete` of jobs each of which is named once; whether all of it applied. If not, the caller is to undo what did."""
+    return rows.dialect.complete_all(rows, _ending(rows, ends, frm, changes))
+
+
+def _ending(rows: SqlRows, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> Write[Job]:
+    """What changes those jobs, each of which is named once, that are as expected."""
     mapper: Mapper[Job] = rows.mappers[Job]
     shape, parameters = mapper.changed(changes, rows.present())
     ids, attempts, outputs = zip(*ends, strict=True)
@@ -80,8 +86,7 @@ def _complete(rows: SqlRows, ends: Sequence[tuple[int, int, Json]], frm: Collect
         return [rows.live(mapper), rows.has_status(Job, frm), *alone]
 
     json = {} if outputs.count(None) == len(ends) else {"output": outputs}
-    write = Write(mapper, ("complete", frozenset(frm)), shape, parameters, expected, ids, attempts, json, skips=True)
-    return rows.dialect.complete(rows, write)
+    return Write(mapper, ("complete", frozenset(frm)), shape, parameters, expected, ids, attempts, json, skips=True)
 
 
 def renew(rows: SqlRows, claims: Sequence[tuple[int, int]], lease: float, *, wait: bool) -> list[Job | None]:

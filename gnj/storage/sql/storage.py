@@ -21,17 +21,16 @@ from gnj.queue.errors import Conflict, InvalidInput, NotMigrated, StorageUnavail
 from gnj.queue.model import Job, Record, RecordT
 from gnj.queue.storage import ALL, Changes, Each, Rows, Select, Settlement, Storage
 from gnj.queue.values import Json
-from gnj.storage.sql import direct_insert, hosts, identity, migrate, notify_postgresql, notify_sqlite
-from gnj.storage.sql.dialects import DIALECTS
+from gnj.storage.sql import direct_insert, identity, migrate, notify_postgresql, settling
+from gnj.storage.sql.dialects import NAMES, dialect_of
 from gnj.storage.sql.direct import Direct, DirectRows, SqliteDirect
 from gnj.storage.sql.direct_postgresql import PostgresqlDirect
 from gnj.storage.sql.engine import BUSY_SECONDS, make_engine
 from gnj.storage.sql.faults import faults, translated
 from gnj.storage.sql.forks import call_after_fork, forget_after_fork
 from gnj.storage.sql.lending import KEPT, Lending, Lent
-from gnj.storage.sql.rows import mappers
-from gnj.storage.sql.schema import DEFAULT_PREFIX, tables
-from gnj.storage.sql.settling import are_one
+from gnj.storage.sql.rows import Mappers
+from gnj.storage.sql.schema import DEFAULT_PREFIX, Tables
 from gnj.storage.sql.transaction import SqlRows
 from gnj.storage.sql.watch import Watch, Watchdog, measured
 
@@ -66,17 +65,17 @@ class SqlStorage(Storage):
             )
         self._own = not isinstance(database, Engine)
         self.engine = database if isinstance(database, Engine) else make_engine(database, pool_size)
-        if self.engine.dialect.name not in DIALECTS:
+        if self.engine.dialect.name not in NAMES:
             raise InvalidInput(
                 f"gnj does not know {self.engine.dialect.name} databases: SQLite, PostgreSQL and MySQL work"
             )
-        self.dialect = DIALECTS[self.engine.dialect.name]
+        self.dialect = dialect_of(self.engine.dialect.name)
         if schema is not None and self.dialect.name == "sqlite":
             raise InvalidInput("SQLite has no schemas: use a prefix, or another file")
         if schema is not None and self.dialect.name == "mysql":
             raise InvalidInput("MySQL has no schemas: use a prefix, or another database")
-        self.tables = tables(prefix, schema, keyed=self.dialect.keyed, only=self.engine.dialect.name)
-        self._mappers = mappers(self.tables, self.dialect.now)
+        self.tables = Tables(prefix, schema, keyed=self.dialect.keyed, only=self.engine.dialect.name)
+        self._mappers = Mappers(self.tables, self.dialect.now)
         self._statements: dict[Hashable, Any] = {}
         self._direct = _direct(self.engine) if self._own else None
         self.clock = clock if clock is not None or self.dialect.has_clock else system_clock
@@ -154,7 +153,7 @@ class SqlStorage(Storage):
         """See `Storage.bind`; takes a SQLAlchemy connection or session (inside `run_sync`, for asynchronous ones)."""
         session = None
         if not isinstance(connection, Connection):
-            from sqlalchemy.orm import Session  # noqa: PLC0415 - 6 MB, which who gives a session has loaded
+            from sqlalchemy.orm import Session  # 6 MB, which who gives a session has loaded
 
             session = connection if isinstance(connection, Session) else None
         if session is not None:
@@ -185,6 +184,8 @@ class SqlStorage(Storage):
                 raise
             migrate.upgrade(connection, self.tables)
         if embedded:
+            from gnj.storage.sql import hosts
+
             hosts.after_commit(connection, partial(self._known.add, pool))
         else:
             self._known.add(pool)
@@ -205,13 +206,22 @@ class SqlStorage(Storage):
 
     def settle(self, settlements: Sequence[Settlement]) -> list[Job | None]:
         """See `Rows.settle`."""
-        with self._alone() if all(s.plain for s in settlements) and are_one(settlements) else self.begin() as rows:
+        with (
+            self._alone()
+            if all(s.plain for s in settlements) and settling.are_one(settlements)
+            else self.begin() as rows
+        ):
             return rows.settle(settlements)
 
     def complete(self, ends: Sequence[tuple[int, int, Json]], frm: Collection[str], changes: Changes) -> list[bool]:
         """See `Rows.complete`."""
         # a job that is named twice takes two statements
         once = len({id for id, _, _ in ends}) == len(ends)
+        if once and ends and self.dialect.counts:
+            with suppress(_Fewer), self._alone() as rows:
+                if settling.complete_all(rows, ends, frm, changes):
+                    return [True] * len(ends)
+                raise _Fewer
         with self._alone() if once else self.begin() as rows:
             return rows.complete(ends, frm, changes)
 
@@ -308,6 +318,8 @@ class SqlStorage(Storage):
         if "notify" not in self.capabilities:
             return nullcontext(bool)
         if self._path is not None:
+            from gnj.storage.sql import notify_sqlite
+
             return notify_sqlite.listen(self.engine, self.tables, self._path, wake, wants, own=self._own)
         return notify_postgresql.listen(self.engine, self.tables, wake, wants)
 
@@ -391,6 +403,10 @@ class SqlStorage(Storage):
                 raise told from error
             raise
         return connection, watch
+
+
+class _Fewer(Exception):
+    """Fewer rows were changed than were to be: what was done is undone."""
 
 
 class _Taking:

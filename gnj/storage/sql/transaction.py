@@ -31,7 +31,7 @@ from gnj.queue.states import JobStatus
 from gnj.queue.storage import ALL, Bucket, Changes, Each, Rows, Select, Settlement
 from gnj.queue.values import Json
 from gnj.queue.where import EVERYTHING, Condition, equal
-from gnj.storage.sql import ended, lanes, notify_postgresql, pruning, settling, tally
+from gnj.storage.sql import lanes, notify_postgresql, settling
 from gnj.storage.sql.columns import ID, TEXT
 from gnj.storage.sql.dialect import CUSTOM_ID, UNIQUE, UNIQUE_ID, Dialect, Unique, Write
 from gnj.storage.sql.equalities import equalities
@@ -393,6 +393,8 @@ class SqlRows(Rows):
         offset: int = 0,
     ) -> list[tuple[int, datetime]]:
         """See `Rows.ended`."""
+        from gnj.storage.sql import ended
+
         return ended.listed(self, type, tenant, statuses, limit, backward=backward, beyond=beyond, offset=offset)
 
     def named(self, type: str, tenant: str, ids: Collection[str], *, again: bool = False) -> list[Job]:
@@ -433,6 +435,8 @@ class SqlRows(Rows):
         tenant: str | None = None,
     ) -> dict[tuple[Any, ...], int]:
         """See `Rows.tally`."""
+        from gnj.storage.sql import tally
+
         return tally.tally(self, kind, by, where, tenant)
 
     def tally_ended(
@@ -445,14 +449,20 @@ class SqlRows(Rows):
         tenant: str | None = None,
     ) -> dict[tuple[Any, ...], int]:
         """See `Rows.tally_ended`."""
+        from gnj.storage.sql import ended
+
         return ended.counted(self, by, since, where, type, tenant)
 
     def prune(self, limit: int, *, deleted: float, ended: float | None) -> int:
         """See `Rows.prune`."""
+        from gnj.storage.sql import pruning
+
         return pruning.prune(self, limit, deleted=deleted, ended=ended)
 
     def trim(self, kind: type[Record], where: Condition, limit: int) -> int:
         """See `Rows.trim`."""
+        from gnj.storage.sql import pruning
+
         return pruning.trim(self, kind, where, limit)
 
     @contextmanager

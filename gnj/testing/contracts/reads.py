@@ -268,6 +268,9 @@ class ReadContract(Contract):
                     (job.batch_id,) for job in storage.find(Job, select, tenant=tenant)
                 ]
         assert all(type(status) is JobStatus for (status,) in storage.columns(Job, ["status"]))
+        ((given, _),) = storage.columns(Job, ["input", "id"], Select(limit=1))
+        given["a"].append("the caller's own")
+        assert storage.columns(Job, ["input"], Select(limit=1)) == [({"a": [1, None]},)]
 
     def test_reads_change_nothing(self, storage: Storage) -> None:
         """Not even a time."""

@@ -12,10 +12,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import pytest
 
+from gnj.queue.catalog import RECORDS
 from gnj.queue.clock import After
 from gnj.queue.errors import Conflict, StorageUnavailable
 from gnj.queue.model import (
-    RECORDS,
     Announcement,
     Attribute,
     Batch,

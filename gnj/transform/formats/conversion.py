@@ -12,8 +12,9 @@ from typing import Any, Final, TypeAlias
 
 from gnj.queue.values import MAX_INT64, shown
 from gnj.transform.formats.faults import Fault
-from gnj.transform.formats.figures import checked, to_number
+from gnj.transform.formats.figures import MIN_INT64, checked, to_number
 from gnj.transform.values import Value
+from gnj.transform.writing import scalar_text
 
 Converter: TypeAlias = Callable[[Any], Any]
 """Gives what the field has for a value; raises `Fault` for one that it does not take."""
@@ -27,8 +28,6 @@ _WORDS: Final[Mapping[str, bool]] = MappingProxyType(
     {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 )
 _LONGEST_WORD: Final = 20
-# Up to here JSON writes whole numbers without an exponent (ECMA-262, Number::toString).
-_PLAIN: Final = 1e21
 
 
 def is_missing(value: Value) -> bool:
@@ -40,13 +39,8 @@ def text_of(value: Value) -> str:
     """The text form of a value: `true`, `false`, numbers as JSON writes them, 2.0 as `2`; `Fault` for lists and objects."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(checked(value))
-    if isinstance(value, float):
-        checked(value)
-        return str(int(value)) if value.is_integer() and abs(value) < _PLAIN else repr(value)
+    if isinstance(value, (bool, int, float)):
+        return scalar_text(value if isinstance(value, bool) else checked(value))
     raise Fault(f"must be a text, not {described(value)}")
 
 
@@ -80,7 +74,7 @@ def numbers(steps: Sequence[Step], needed: str | None) -> Converter:
     def convert(value: Any) -> Value:
         kind = type(value)
         # A float minus itself is 0 unless it is infinite or NaN.
-        if not ((kind is float and value - value == 0.0) or (kind is int and -MAX_INT64 <= value <= MAX_INT64)):
+        if not ((kind is float and value - value == 0.0) or (kind is int and MIN_INT64 <= value <= MAX_INT64)):
             if not value and is_missing(value):
                 return _default(needed, 0)
             value = _number(value)

@@ -10,6 +10,7 @@ from typing import Final
 from gnj.queue.values import MAX_INT64, shown
 from gnj.transform.formats.faults import Fault
 
+MIN_INT64: Final = -MAX_INT64 - 1
 MAX_NUMBER: Final = 100
 """Characters of a number in a text."""
 
@@ -49,8 +50,8 @@ def to_number(text: str) -> int | float:
 def checked(number: float) -> int | float:
     """`number`, if it is a finite float or an int of 64 bits; else `Fault`."""
     if isinstance(number, int):
-        if not -MAX_INT64 <= number <= MAX_INT64:
-            raise Fault(f"must be a number from {-MAX_INT64} to {MAX_INT64}, not {shown(number)}")
+        if not MIN_INT64 <= number <= MAX_INT64:
+            raise Fault(f"must be a number from {MIN_INT64} to {MAX_INT64}, not {shown(number)}")
     elif not math.isfinite(number):
         raise Fault(f"must be a number that is finite, not {shown(number)}")
     return number
@@ -65,8 +66,9 @@ def two_decimals(number: float) -> int | float:
     """`number` rounded to two decimals, half a cent away from zero; decimal digits count, so 2.675 gives 2.68."""
     # `round` goes by binary digits, and is right where nothing is left to round. Beyond 2**52 floats have no decimals.
     if round(number, 2) == number:
-        return number
-    return float(Decimal(repr(number)).quantize(_CENT, ROUND_HALF_UP))
+        return number + 0
+    # What is rounded to nothing has no sign: -0.0 + 0.0 is 0.0.
+    return float(Decimal(repr(number)).quantize(_CENT, ROUND_HALF_UP)) + 0.0
 
 
 def positive(number: float) -> int | float:

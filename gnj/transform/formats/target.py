@@ -27,11 +27,11 @@ from gnj.transform.formats.conversion import (
 )
 from gnj.transform.formats.definition import ROOT, read_fields, whole
 from gnj.transform.formats.faults import Fault
-from gnj.transform.formats.figures import positive, rounded_down, to_number, two_decimals
+from gnj.transform.formats.figures import MIN_INT64, positive, rounded_down, to_number, two_decimals
 from gnj.transform.formats.forms import form
 from gnj.transform.formats.model import FORMS, HANDLED, Attribute, Field, FieldType
-from gnj.transform.formats.texts import capitalized
 from gnj.transform.values import Value
+from gnj.transform.writing import capitalized
 
 Handler: TypeAlias = Callable[[Value], Value]
 """Carries out an attribute that gnj only keeps: given a field's value, gives what the record has instead. `ValueError`
@@ -177,7 +177,7 @@ class _Shape:
                     value = get(name)
                     # A float minus itself is 0 unless it is infinite or NaN.
                     if (type(value) is float and value - value == 0.0) or (
-                        type(value) is int and -MAX_INT64 <= value <= MAX_INT64
+                        type(value) is int and MIN_INT64 <= value <= MAX_INT64
                     ):
                         out[name] = value
                     elif value is not None:

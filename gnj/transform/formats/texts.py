@@ -19,7 +19,6 @@ MAX_URL: Final = 8_192
 MAX_PERCENTAGE: Final = 40
 """Characters of a percentage."""
 
-_FIRST: Final = re.compile(r"(?<!\S)[^\sA-Z]")
 # Nine URLs of ten; what it takes is as `to_url` would give it, which takes ten times as long.
 _COMMON_URL: Final = re.compile(
     r"(https?://)?(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,3}[a-z]{2,9}(?:/[!-~]*)?", re.ASCII
@@ -30,11 +29,6 @@ _IN_BRACKETS: Final = re.compile(r"\[[^\[\]]*\](:\d*)?", re.ASCII)
 _HOST: Final = re.compile(r"(?=.{1,253}$)(?:(?!-)[\w-]{1,63}(?<!-)\.)*(?!-)[\w-]{1,63}(?<!-)\.?")
 _PLACES: Final = Decimal("1e-10")
 _TOO_MUCH: Final = Decimal("1e15")
-
-
-def capitalized(text: str) -> str:
-    """`text` with the first letter of each whitespace-separated word raised, and the rest as it is."""
-    return _FIRST.sub(lambda found: found[0].upper(), text)
 
 
 def to_email(text: str) -> str:

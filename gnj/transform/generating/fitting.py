@@ -5,12 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
-from gnj.transform.generating.kinds import LONGEST_CHOICE, Kind, Profile, written_alike
+from gnj.transform.generating.kinds import ALL, LONGEST_CHOICE, Kind, Profile, written_alike
 from gnj.transform.generating.names import NOISE_WEIGHT, Name, is_plural, name_of
 from gnj.transform.generating.paths import Field
 from gnj.transform.generating.words import MOMENTS, PICTURES, storable
+from gnj.transform.mapping.functions import Step, compiled
+from gnj.transform.mapping.grammar import parse
+from gnj.transform.mapping.patterns import Spent
 
 _MOST_CHOICES: Final = 200
 _ASSURED: Final = 1.05
@@ -19,10 +23,17 @@ _UNSEEN: Final = 0.85
 """No sample has a value."""
 _LESS: Final = 0.8
 _ODD: Final = 0.5
-_AMOUNT: Final = 'match("[0-9][0-9.,]*")'
+_EXTRACTED: Final = 0.8
+"""An amount beside a currency: other records may be written otherwise than the samples."""
+_MOSTLY: Final = 0.5
+"""From here on a field has numbers, and something else besides: `on request`."""
+_BEFORE: Final = r"^[^-\u2212(0-9]*\K(?:(?<!\w)-)?[0-9]+"
+_AFTER: Final = r"(?=[^-\u22120-9]*$)"
+"""An amount stands alone, and has its sign: of `12-13`, `(4.00)` and `4.00-` nothing is taken rather than something wrong."""
 _COMMAS: Final = 'replace(".", "").replace(",", ".")'
 _COMMAS_ONLY: Final = 'replace(",", ".")'
 _CODE: Final = 'match("[A-Z]{3}")'
+_BLANK: Final = re.compile(r"(?<=\d)\s(?=\d)")
 _DECIMAL_POINT: Final = re.compile(r"\d\.\d{1,2}(?!\d)")
 _TRUTHS: Final = {
     "true": frozenset("true yes 1 y t ja oui on vrai wahr".split()),
@@ -152,17 +163,52 @@ def _array(target: Target, source: Field) -> Use | None:
 
 
 def _number(profile: Profile) -> Use | None:
-    if profile.all(Kind.NUMBER):
-        return Use(1.0)
-    if profile.all(*_NUMBERS):
-        return Use(1.0, "toNumber()")
-    if profile.all(*_WITH_COMMAS):
-        return Use(1.0, f"{_commas(profile)}.toNumber()")
-    if profile.all(*_NUMBERS, Kind.MONEY):
-        return Use(1.0, f"{_AMOUNT}.toNumber()", part="amount")
-    if profile.all(*_WITH_COMMAS, Kind.MONEY, Kind.MONEY_COMMA):
-        return Use(1.0, f"{_AMOUNT}.{_commas(profile)}.toNumber()", part="amount")
-    return None
+    numbers = profile.share(*_WITH_COMMAS, Kind.MONEY, Kind.MONEY_COMMA)
+    if numbers < _MOSTLY:
+        return None
+    # What is no number anyway speaks against none of these.
+    needed = min(numbers, ALL)
+    share = 1.0 if numbers >= ALL else numbers**1.5
+    if profile.share(Kind.NUMBER) >= needed:
+        return Use(share)
+    if profile.share(*_NUMBERS) >= needed:
+        return Use(share, "toNumber()")
+    if profile.share(*_WITH_COMMAS) >= needed:
+        transform = _amount(profile, points=False)
+        return Use(share * min(1.0, _read(transform, profile) / numbers), transform)
+    transform = _amount(profile, points=profile.share(*_NUMBERS, Kind.MONEY) >= needed)
+    return Use(share * _EXTRACTED * min(1.0, _read(transform, profile) / numbers), transform, part="amount")
+
+
+def _read(transform: str, profile: Profile) -> float:
+    """What share of the samples a transform makes a number of."""
+    read, spent = _compiled(transform)
+    spent.begin()
+    return sum(read(text) is not None for text in profile.texts) / max(1, len(profile.texts))
+
+
+@lru_cache(maxsize=100)
+def _compiled(transform: str) -> tuple[Step, Spent]:
+    spent = Spent()
+    return compiled(parse(transform), spent), spent
+
+
+def _amount(profile: Profile, *, points: bool) -> str:
+    """What takes the amount out of a text, with a currency or without, where it is written as in the samples; null where it is not.
+
+    To replace the commas alone would make 1250 of a later 12.50.
+    """
+    seen = {blank for text in profile.texts for blank in _BLANK.findall(text)}
+    # who writes blanks between thousands has typed one today, and copied another one tomorrow
+    blanks = sorted({*seen, " ", "\u00a0", "\u202f"} if seen else " ")
+    joined = "".join(f'.replace("{blank}", "")' for blank in blanks)
+    if points:
+        number, commas = r"(?:[\s,][0-9]{3})*(?:\.[0-9]+)?", ""
+    elif (commas := f".{_commas(profile)}") == f".{_COMMAS}":
+        number = r"(?:[\s.][0-9]{3})*(?:,[0-9]+)?"
+    else:
+        number = r"(?:\s[0-9]{3})*(?:[.,][0-9]{1,2})?"
+    return f'match("{_BEFORE}{number}{_AFTER}"){joined}{commas}.toNumber()'
 
 
 def _commas(profile: Profile) -> str:

@@ -11,6 +11,7 @@ from typing import Final
 
 from gnj.transform.generating.words import plain, storable
 from gnj.transform.values import Value
+from gnj.transform.writing import scalar_text
 
 _LOOKED_AT: Final = 1_000
 """Characters of a text; what follows says no more of its kind."""
@@ -21,7 +22,7 @@ _LONGEST_MATCHED: Final = 300
 LONGEST_CHOICE: Final = 100
 """Characters of a value that may be one of several choices."""
 _EXACT: Final = 2**53
-_ALL: Final = 0.85
+ALL: Final = 0.85
 """Feeds have a placeholder here and there."""
 
 
@@ -42,7 +43,7 @@ class Kind(StrEnum):
     COMMA_POINTS = auto()
     """The same with points for thousands: 1.299,00."""
     MONEY = auto()
-    """A number with a currency: 12.50 USD, £525,000."""
+    """A number with a currency: 12.50 USD, £525,000, 1 299.00 EUR."""
     MONEY_COMMA = auto()
     """The same with a decimal comma: 12,50 EUR."""
     CODED = auto()
@@ -74,17 +75,18 @@ _UNIT: Final = rf"(?:{_CODES}|[$€£¥])"
 _MONTH: Final = r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
 
 
-def _money(number: str) -> str:
-    return rf"{_UNIT} ?(?:{number})|(?:{number}) ?{_UNIT}"
+def _money(number: str, thousands: str) -> str:
+    number = rf"-?(?:{number}|{thousands})"
+    return rf"{_UNIT}\s?{number}|{number}\s?{_UNIT}"
 
 
 _TEXTS: Final[Mapping[Kind, re.Pattern[str]]] = {
     Kind.NUMERIC: re.compile(rf"-?{_POINT}"),
     Kind.COMMA: re.compile(rf"-?{_DECIMAL_COMMA}"),
     Kind.COMMA_POINTS: re.compile(rf"-?{_THOUSAND_POINTS}"),
-    Kind.MONEY: re.compile(_money(_POINT)),
-    Kind.MONEY_COMMA: re.compile(_money(rf"{_DECIMAL_COMMA}|{_THOUSAND_POINTS}")),
-    Kind.CODED: re.compile(rf"(?:{_CODES}) ?[\d.,]+|[\d.,]+ ?(?:{_CODES})"),
+    Kind.MONEY: re.compile(_money(_POINT, r"\d{1,3}(?:\s\d{3})+(?:\.\d+)?")),
+    Kind.MONEY_COMMA: re.compile(_money(rf"{_DECIMAL_COMMA}|{_THOUSAND_POINTS}", r"\d{1,3}(?:\s\d{3})+,\d{1,2}")),
+    Kind.CODED: re.compile(rf"(?:{_CODES})\s?-?\d[\d.,\s]*|-?\d[\d.,\s]*(?:{_CODES})"),
     Kind.TRUTH: re.compile(r"true|false|yes|no|1|0", re.IGNORECASE),
     Kind.YES_NO: re.compile(r"y|n|t|f|ja|nein|oui|non|on|off|vrai|faux|wahr|falsch", re.IGNORECASE),
     Kind.URL: re.compile(r"(?:https?://|//|www\.)[^\s<>\"]+", re.IGNORECASE),
@@ -163,17 +165,13 @@ class Profile:
 
     def all(self, *kinds: Kind) -> bool:
         """Whether there are values, and one of `kinds` is true of each but a few."""
-        return self.share(*kinds) >= _ALL
+        return self.share(*kinds) >= ALL
 
 
 def _text_of(value: Value) -> str | None:
     """A text, number or boolean in the form in which choices are compared; None for others."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < _EXACT else repr(value)
-    if isinstance(value, int):
-        return str(value) if abs(value) < _EXACT else None
+    if isinstance(value, int | float):
+        return scalar_text(value) if abs(value) < _EXACT else None
     return value if isinstance(value, str) else None
 
 

@@ -1,19 +1,20 @@
 """The fields that samples have: where they are and what they hold.
 
-A path is what a rule's `sourceField` takes (contract, "Mappings"): keys with points between them, `[0]`, `[*]`.
+A path is what a rule's `sourceField` takes (`gnj.transform.mapping.paths`): keys with points between them, `[0]`, `[*]`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
 
+from gnj.transform.errors import BadMapping
 from gnj.transform.generating.kinds import Profile
 from gnj.transform.generating.names import Name, name_of
 from gnj.transform.generating.words import storable
+from gnj.transform.mapping.paths import parse_path, written
 from gnj.transform.values import Record, Value
 
 _MOST_FIELDS: Final = 300
@@ -26,13 +27,22 @@ _MOST_ELEMENTS: Final = 20
 _DEEPEST: Final = 5
 """Keys in a path."""
 _LONGEST_KEY: Final = 150
-_SEGMENT: Final = r"[^.\[\]]+"
-_PATH: Final = re.compile(rf"{_SEGMENT}(?:\[(?:\d+|\*)\])*(?:\.{_SEGMENT}(?:\[(?:\d+|\*)\])*)*")
-_KEY: Final = re.compile(_SEGMENT)
+"""Characters of a key, as a path has it."""
 
 
-def _readable(key: str, pattern: re.Pattern[str]) -> bool:
-    return len(key) <= _LONGEST_KEY and pattern.fullmatch(key) is not None and storable(key)
+def _name(key: str) -> str | None:
+    """A key as a path has it; None for one that no path can have, and for one that is too long."""
+    path = written(key) if storable(key) else None
+    return None if path is None or len(path) > _LONGEST_KEY else path
+
+
+def _is_path(key: str) -> bool:
+    """Whether a key is a path as it stands: records are asked for all of it first."""
+    try:
+        parse_path(key)
+    except BadMapping:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +72,11 @@ class _Walk:
         self.steps = _MOST_STEPS
         for key, value in islice(record.items(), _MOST_KEYS):
             self.steps -= 1
-            # A key is a path as it stands; it has to read as one, and not as a constant.
-            if _readable(key, _PATH) and key[0] not in "'\"":
-                self._value(key, (key,), value, first=False)
+            # a path that begins with a quote is a constant
+            if (path := _name(key)) is not None and key[0] not in "'\"":
+                # what is below a key is not found by the key as it stands
+                whole = not isinstance(value, Mapping | list) and path != key and _is_path(key)
+                self._value(key if whole else path, (key,), value, first=False)
 
     def _object(self, path: str, keys: tuple[str, ...], value: Mapping[str, Value], *, first: bool, each: bool) -> None:
         if len(keys) >= _DEEPEST:
@@ -73,8 +85,9 @@ class _Walk:
             self.steps -= 1
             if self.steps < 0:
                 return
-            below = f"{path}.{key}"
-            if _readable(key, _KEY) and below not in self.whole:
+            name = _name(key)
+            below = f"{path}.{name}"
+            if name is not None and below not in self.whole:
                 if not each:
                     self._value(below, (*keys, key), inner, first=first)
                 elif isinstance(inner, Mapping):

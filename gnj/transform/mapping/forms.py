@@ -10,6 +10,7 @@ from typing import Final
 from gnj.queue.values import MAX_INT64, dump_json
 from gnj.transform.errors import RecordRejected
 from gnj.transform.values import Value
+from gnj.transform.writing import scalar_text
 
 MAX_LENGTH: Final = 10_000_000
 """Characters of a text that a function makes."""
@@ -19,8 +20,6 @@ _MAX_NUMBER: Final = 400
 _NUMBER: Final = re.compile(
     r"[-+]?(?:(?:[0-9]++|[0-9]{1,3}(?:,[0-9]{3})++)(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]++)?",
 )
-_EXACT: Final = 2.0**53
-"""Up to here every integer is a float."""
 
 
 def text_of(value: Value) -> str | None:
@@ -29,16 +28,12 @@ def text_of(value: Value) -> str | None:
         return value
     if value is None:
         return None
-    if value is True:
-        return "true"
-    if value is False:
-        return "false"
-    if isinstance(value, float):
-        if value.is_integer() and abs(value) < _EXACT:
-            return str(int(value))
-        return repr(value) if math.isfinite(value) else None
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     try:
-        text = str(value) if isinstance(value, (str, int)) else dump_json(_plain(value))
+        if isinstance(value, (int, float)):
+            return scalar_text(value)
+        text = str(value) if isinstance(value, str) else dump_json(_plain(value))
     except (ValueError, TypeError, RecursionError):
         # an integer of more than 4,300 digits, a list that holds NaN, or is nested a thousand times
         return None

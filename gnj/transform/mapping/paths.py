@@ -1,10 +1,11 @@
-"""Paths: where in a record a rule finds its value.
+r"""Paths: where in a record a rule finds its value.
 
     path     = constant | segment { "." segment }
     segment  = name { "[" ( index | "*" ) "]" }
     constant = a text in ' or ", with the escapes of transforms
 
-A name is any characters but `. [ ]`. The whole path is first tried as one key of the record, so that a field called
+A name is any characters but `. [ ]`, and these where a backslash stands before them: `Price \[EUR\]`, `Item No\.`. Any other
+backslash is a character of the name. The whole path is first tried as one key of the record, so that a field called
 `price.amount` is found too. What is missing on the way is null. `[*]` gives a list of what the rest of the path finds in each
 element, without nulls; of a second `[*]` the elements stand in the same list (transform jobs contract, "Mappings" and the
 ruling on the language).
@@ -41,7 +42,9 @@ EACH: Final = None
 Step: TypeAlias = str | int | None
 Getter: TypeAlias = Callable[[Record], Value]
 
-_STEP: Final = re.compile(r"(?P<name>[^.\[\]]+)|\[(?P<index>[0-9]{1,9})\]|(?P<each>\[\*\])")
+_STEP: Final = re.compile(r"(?P<name>(?:\\[.\[\]]|[^.\[\]])+)|\[(?P<index>[0-9]{1,9})\]|(?P<each>\[\*\])")
+_ESCAPED: Final = re.compile(r"\\([.\[\]])")
+_SPECIAL: Final = re.compile(r"[.\[\]]")
 _CONSTANT: Final = re.compile(r"""(?:"(?:[^"\\]|\\.)*+"|'(?:[^'\\]|\\.)*+')""", re.DOTALL)
 
 
@@ -64,7 +67,11 @@ def parse_path(text: str) -> Constant | tuple[Step, ...]:
         if found is None or (found.lastgroup == "name") is not begins:
             raise _unexpected(text, position, begins=begins)
         steps.append(
-            found["name"] if begins else int(found["index"]) if found.lastgroup == "index" else EACH,
+            _ESCAPED.sub(r"\1", found["name"])
+            if begins
+            else int(found["index"])
+            if found.lastgroup == "index"
+            else EACH,
         )
         position = found.end()
         begins = text[position : position + 1] == "."
@@ -74,10 +81,17 @@ def parse_path(text: str) -> Constant | tuple[Step, ...]:
     return tuple(steps)
 
 
+def written(name: str) -> str | None:
+    """A name as paths have it; None for one that none can have: it is empty, or a backslash ends it."""
+    return None if not name or name.endswith("\\") else _SPECIAL.sub(r"\\\g<0>", name)
+
+
 def _unexpected(text: str, position: int, *, begins: bool) -> BadMapping:
     wanted = "a name" if begins else "a dot, or an index such as [0] or [*],"
     what = shown(text[position]) if position < len(text) else "the end"
-    return BadMapping(f"must have {wanted} at character {position}, not {what}")
+    return BadMapping(
+        f"must have {wanted} at character {position}, not {what} (where . [ ] belong to a name, each has a backslash before it)"
+    )
 
 
 def getter(steps: Sequence[Step]) -> Getter:

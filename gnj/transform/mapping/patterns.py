@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import regex
 
+from gnj.queue import deadline
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import shown
 from gnj.transform.errors import RecordRejected
@@ -27,9 +28,9 @@ MATCH_SECONDS: Final = 0.5
 RECORD_SECONDS: Final = 5.0
 """Time limit of all searches for one record."""
 MAX_WORK: Final = 100_000_000
-"""Characters that functions read of long texts for one record, each time anew: 2 s, where each takes 20 ns (`toLowerCase`)."""
+"""Work on long texts for one record: 2 s, where 1 is a character in 20 ns. What takes longer counts more (`Function.price`)."""
 LONG: Final = 10_000
-"""From here on a text is long; of all others, the calls of a mapping read no more than 50 million characters together."""
+"""From so much work on a text is long; all others together are 50 million for the calls of a mapping, a second."""
 
 _ESCAPED: Final = re.compile(r"\\.", re.DOTALL)
 _CALLS: Final = re.compile(r"\(\?(?:R|[-+]?[0-9]|&|P>)")
@@ -43,23 +44,28 @@ class Spent(threading.local):
 
     seconds = 0.0
     """Of searches."""
-    characters = 0
-    """Of long texts that were read."""
+    work = 0
+    """On long texts."""
 
     def begin(self) -> None:
         """Another record."""
-        self.seconds, self.characters = 0.0, 0
+        self.seconds, self.work = 0.0, 0
 
     @property
     def is_over(self) -> bool:
-        """Whether too much of long texts was to be read."""
-        return self.characters > MAX_WORK
+        """Whether there was too much work."""
+        return self.work > MAX_WORK
 
-    def read(self, characters: int) -> None:
-        """Counts what is read of a long text. Raises `RecordRejected` for what would be too much of it."""
-        self.characters += characters
+    def read(self, work: int) -> None:
+        """Counts what reading a long text takes, before it is read.
+
+        Raises `RecordRejected` for what would be too much, `TimedOut` once the request that waits for it has no time left.
+        """
+        self.work += work
         if self.is_over:
             raise RecordRejected([f"the mapping reads more than {MAX_WORK:,} characters of long texts"])
+        if (limit := deadline.current()) is not None:
+            limit.check()
 
 
 class Pattern:

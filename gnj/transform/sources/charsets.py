@@ -7,14 +7,22 @@ beyond it tell, however far into a source they stand.
 from __future__ import annotations
 
 import codecs
+import re
 from collections.abc import Iterator
 from typing import Final
 
 from gnj.transform.sources.items import PIECE, unreadable
 from gnj.transform.sources.packing import Ahead
 
+_DECLARATION: Final = 512
+"""Bytes that the declaration of an XML document has at most, as far as it is looked at."""
 _MARKS: Final = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 _LAST: Final = "cp1252"
+# The bytes that it leaves undefined are control characters, as in https://encoding.spec.whatwg.org/#index-windows-1252.
+_WINDOWS: Final = "".join(
+    chr(byte) if byte in (0x81, 0x8D, 0x8F, 0x90, 0x9D) else bytes([byte]).decode(_LAST) for byte in range(256)
+)
+_DECLARED: Final = re.compile(rb"<\?xml[^>]{0,200}?[ \t\r\n]encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z][\w.-]*)[\"']")
 # They are no charsets of documents: some take quadratic time, some a text for code.
 _NONE: Final = frozenset(
     {"idna", "mbcs", "oem", "palmos", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
@@ -37,6 +45,26 @@ def marked(stream: Ahead) -> str | None:
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
 
 
+def declared_in_xml(stream: Ahead) -> str | None:
+    """The charset that the declaration of an XML document tells, if it is known."""
+    found = _DECLARED.match(stream.peek(_DECLARATION))
+    charset = None if found is None else known(found[1].decode())
+    # one of wide characters is wrong: the declaration could not be read like that
+    return "utf-8" if charset is not None and charset.startswith("utf") else charset
+
+
+class _Windows1252:
+    """Windows-1252, of which every byte is a character."""
+
+    def decode(self, data: bytes, *, final: bool) -> str:
+        """The text of some bytes."""
+        return codecs.charmap_decode(data, "strict", _WINDOWS)[0]
+
+
+def _decoder(charset: str) -> codecs.IncrementalDecoder | _Windows1252:
+    return _Windows1252() if charset == _LAST else codecs.getincrementaldecoder(charset)()
+
+
 def texts(stream: Ahead, declared: str | None, *, guess: bool) -> Iterator[str]:
     """The text in pieces, none of which is empty, without the byte order mark.
 
@@ -49,7 +77,7 @@ def texts(stream: Ahead, declared: str | None, *, guess: bool) -> Iterator[str]:
     """
     charset = declared or marked(stream)
     undecided = guess and charset is None
-    decoder = codecs.getincrementaldecoder(charset or "utf-8")()
+    decoder = _decoder(charset or "utf-8")
     first, over = True, False
     while not over:
         data = stream.read(PIECE)
@@ -61,7 +89,7 @@ def texts(stream: Ahead, declared: str | None, *, guess: bool) -> Iterator[str]:
                 if not undecided or not (first or error.object[: error.start].isascii()):
                     raise
                 charset, undecided = _LAST, False
-                decoder = codecs.getincrementaldecoder(_LAST)()
+                decoder = _decoder(_LAST)
                 # with what waited for the rest of a character
                 text = decoder.decode(error.object, final=over)
         except UnicodeError:
@@ -76,7 +104,7 @@ def texts(stream: Ahead, declared: str | None, *, guess: bool) -> Iterator[str]:
 
 
 def _shown(charset: str | None) -> str:
-    return {None: "UTF-8", "utf-8": "UTF-8", _LAST: "Windows-1252"}.get(charset, charset or "")
+    return {None: "UTF-8", "utf-8": "UTF-8"}.get(charset, charset or "")
 
 
 class Encoded:

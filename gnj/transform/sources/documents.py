@@ -11,7 +11,7 @@ from gnj.queue.values import clean_text
 from gnj.reading import values
 from gnj.transform.errors import SourceFailed
 from gnj.transform.sources import charsets, feeds, tables
-from gnj.transform.sources.items import PIECE, Bad, unreadable
+from gnj.transform.sources.items import PIECE, Bad, no_record, unreadable
 from gnj.transform.sources.packing import Ahead
 from gnj.transform.values import Record
 
@@ -52,12 +52,13 @@ _ENDINGS: Final = {
     "csv": Form.CSV,
     "tsv": Form.TSV,
 }
+_ZIP: Final = b"PK\x03\x04"
 _BEGINNING: Final = 1_024
 """Bytes of it that are looked at."""
 
 
 def records(stream: Ahead, *, content_type: str | None, path: str, most: int) -> Iterator[Record | Bad]:
-    """The records of an answer; none of one that is empty, unless its content type is that of JSON or XML.
+    """The records of an answer; none of one that is empty, or has nothing in it but blanks, whatever it is said to be.
 
     Args:
         stream: Its content.
@@ -76,23 +77,29 @@ def records(stream: Ahead, *, content_type: str | None, path: str, most: int) ->
     if form in (Form.CSV, Form.TSV):
         separators = "\t" if form is Form.TSV else tables.SEPARATORS
         return tables.rows(charsets.texts(stream, charset, guess=True), separators=separators, most=most)
-    is_said = charset is not None or (charsets.marked(stream) or "utf-8") != "utf-8"
+    charset = charset or charsets.marked(stream)
     if form is Form.XML:
-        pieces = charsets.texts(stream, charset, guess=False) if is_said else iter(lambda: stream.read(PIECE), b"")
-        return feeds.items(pieces, most=most)
-    source = charsets.Encoded(charsets.texts(stream, charset, guess=False)) if is_said else stream
+        charset = charset or charsets.declared_in_xml(stream)
+        bare = iter(lambda: stream.read(PIECE), b"")
+        return feeds.items(bare if charset is None else charsets.texts(stream, charset, guess=False), most=most)
+    is_utf_8 = charset in (None, "utf-8")
+    source = stream if is_utf_8 else charsets.Encoded(charsets.texts(stream, charset, guess=False))
     return _json(cast("BinaryIO", source), lines=form is Form.LINES, most=most)
 
 
 def _form(content_type: str, path: str, stream: Ahead) -> Form | None:
-    """How the records are written; None for what is empty and was not said to be something else."""
+    """How the records are written; None for what is empty."""
     form = _TYPES.get(content_type) or _SUFFIXES.get(content_type.rpartition("+")[2])
     head = stream.peek(_BEGINNING)
+    if head.startswith(_ZIP):
+        raise unreadable("it is a ZIP archive: only gzip is unpacked")
     encoding = charsets.marked(stream) or "latin-1"
     text = head.decode(encoding, errors="ignore").lstrip("\ufeff\xef\xbb\xbf \t\r\n")
     if text[:15].lower().startswith(("<!doctype html", "<html")):
         raise unreadable("it is a web page")
-    if form is not None or not head:
+    if not head:
+        return None
+    if form is not None:
         return form
     name = path.partition("?")[0].lower().removesuffix(".gz")
     if (form := _ENDINGS.get(name.rpartition(".")[2])) is not None:
@@ -107,8 +114,8 @@ def _json(stream: BinaryIO, *, lines: bool, most: int) -> Iterator[Record | Bad]
             if type(value) is dict:
                 yield value
             elif isinstance(value, values.Problem):
-                yield Bad(each.position, clean_text(value.reason), clean_text(value.text))
+                yield Bad(each.position - 1, clean_text(value.reason), clean_text(value.text))
             else:
-                yield Bad(each.position, "it is no object with fields")
+                yield no_record(each.position - 1, value)
     except values.Broken as error:
         raise SourceFailed(f"the source cannot be read: {error}", final=True) from None

@@ -6,15 +6,17 @@ A parser of events rather than of trees: what is held is one item, whatever stan
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 from xml.sax import SAXException
 from xml.sax.handler import ContentHandler  # the parser is that of defusedxml
 
 from defusedxml import DefusedXmlException
 from defusedxml.expatreader import DefusedExpatParser
 
-from gnj.transform.sources.items import unreadable
+from gnj.transform.sources.items import Bad, unreadable
 from gnj.transform.values import Record
+
+Item: TypeAlias = Record | Bad
 
 _ITEMS: Final = frozenset({"item", "entry"})
 _DEPTH: Final = 64
@@ -23,35 +25,42 @@ _NAMES: Final = 10_000
 """Different names in one feed: the parser keeps each."""
 _ELEMENTS: Final = 100_000
 """In one item."""
+_BLANKS: Final = " \t\r\n"
+_BLANK_BYTES: Final = b"\xef\xbb\xbf \t\r\n"
+"""With what a byte order mark has."""
 _SILENCE: Final = 1024 * 1024
-"""Characters or bytes within which a tag or a comment has to end: the parser keeps it until then."""
+"""Characters or bytes of a tag or a comment at least: the parser keeps it until it ends."""
 
 
-def items(pieces: Iterator[str] | Iterator[bytes], *, most: int) -> Iterator[Record]:
+def items(pieces: Iterator[str] | Iterator[bytes], *, most: int) -> Iterator[Item]:
     """The elements `item` and `entry`: their children by their names without prefixes, those that come again as lists.
 
-    A child is its text, without the blanks around it; the children that it has, by their names; or its attributes, if it has neither. Beside
+    Of a document that has nothing in it but blanks, none. A child is its text, without the blanks around it; the children that it has, by their names; or its attributes, if it has neither. Beside
     children, attributes are fields as well. Where text and elements are mixed, as in XHTML, it is all text in it.
 
     Args:
-        pieces: The document; bytes where it says itself what charset it has.
-        most: Characters of one item.
+        pieces: The document; bytes of UTF-8, or where it says itself what charset it has.
+        most: Characters of one item; a larger one is `Bad`.
 
-    Raises `SourceFailed`: for a DTD, and where the document is not well-formed or too large, after the items before.
+    Raises `SourceFailed`: for a DTD, and where the document is not well-formed, or has a tag or a comment that is larger than items may be
+    and than 1 MiB, after the items before.
     """
+    longest = max(most, _SILENCE)
     handler = _Handler(most)
     parser = _parser(handler)
-    silent = 0
+    silent, blank = 0, True
     try:
-        parser.feed(b"")  # a document without any piece is to be closed as well
         for piece in pieces:
+            blank = blank and not (piece.strip(_BLANKS) if isinstance(piece, str) else piece.strip(_BLANK_BYTES))
             before = handler.progress
+            # text first of all: then it is taken for the charset, whatever one the document says it has
             parser.feed(piece)
             yield from handler.taken()
             silent = silent + len(piece) if handler.progress == before else 0
-            if silent > _SILENCE:
-                raise unreadable(f"a tag or a comment has more than {_SILENCE:,} characters")
-        parser.close()
+            if silent > longest:
+                raise unreadable(f"a tag or a comment has more than {longest:,} characters")
+        if not blank:
+            parser.close()
         yield from handler.taken()
     except DefusedXmlException:
         raise unreadable("it has a document type (DTD), which is not allowed") from None
@@ -94,9 +103,13 @@ class _Handler(ContentHandler):
     def __init__(self, most: int) -> None:
         super().__init__()
         self._most = most
-        self._records: list[Record] = []
+        self._items: list[Item] = []
         self._open: list[_Element] = []
         """The item, and what is open in it."""
+        self._position = -1
+        """Of the item, from 0."""
+        self._passed = 0
+        """Elements that are open of an item of which nothing is kept."""
         self._depth = 0
         """Of what is open around it."""
         self._names: dict[str, str] = {}
@@ -111,10 +124,10 @@ class _Handler(ContentHandler):
         """Differs when something has happened."""
         return self._elements, self._size
 
-    def taken(self) -> list[Record]:
+    def taken(self) -> list[Item]:
         """The items that are whole, once."""
-        records, self._records = self._records, []
-        return records
+        items, self._items = self._items, []
+        return items
 
     def begin(self, name: str, attributes: dict[str, str]) -> None:
         """An element begins."""
@@ -122,25 +135,41 @@ class _Handler(ContentHandler):
         local = self._names.get(name) or self._local(name)
         inside = self._open
         if not inside:
-            if self._depth >= _DEPTH:
+            if max(self._depth, self._passed) >= _DEPTH:
                 raise unreadable(f"its elements are nested more than {_DEPTH} levels deep")
+            if self._passed:
+                self._passed += 1
+                return
             if local not in _ITEMS:
                 self._depth += 1
                 return
             self._size, self._before = 0, self._elements
-        elif len(inside) >= _DEPTH or self._elements - self._before > _ELEMENTS:
-            raise unreadable(f"an item has more than {_ELEMENTS:,} elements, or more than {_DEPTH} levels of them")
-        inside.append(_Element(local, self._attributes(attributes) if attributes else None))
+            self._position += 1
+        elif len(inside) >= _DEPTH:
+            raise unreadable(f"its elements are nested more than {_DEPTH} levels deep")
+        elif self._elements - self._before > _ELEMENTS:
+            self._pass(f"{_ELEMENTS:,} elements")
+            self._passed += 1
+            return
+        if not attributes:
+            inside.append(_Element(local, None))
+            return
+        inside.append(_Element(local, self._attributes(attributes)))
+        if self._size > self._most:
+            self._pass(f"{self._most:,} characters")
 
     def end(self, _name: str) -> None:
         """An element ends."""
         inside = self._open
         if not inside:
-            self._depth -= 1
+            if self._passed:
+                self._passed -= 1
+            else:
+                self._depth -= 1
             return
         element = inside.pop()
         if not inside:
-            self._records.append(_fields(element))
+            self._items.append(_fields(element))
             return
         value: Any
         text = "".join(element.parts)
@@ -167,13 +196,18 @@ class _Handler(ContentHandler):
         self._size += len(content)
         if self._open:
             if self._size > self._most:
-                raise unreadable(f"an item has more than {self._most:,} characters")
-            self._open[-1].parts.append(content)
+                self._pass(f"{self._most:,} characters")
+            else:
+                self._open[-1].parts.append(content)
+
+    def _pass(self, much: str) -> None:
+        """Keeps nothing more of the item, which has too much."""
+        self._items.append(Bad(self._position, f"the item has more than {much}"))
+        self._passed = len(self._open)
+        self._open.clear()
 
     def _attributes(self, attributes: Mapping[str, str]) -> dict[str, Any] | None:
         self._size += sum(map(len, attributes.values()))
-        if self._size > self._most:
-            raise unreadable(f"an item has more than {self._most:,} characters")
         found = {
             self._names.get(name) or self._local(name): value
             for name, value in attributes.items()

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
-from gnj.fetch.connection import Failure, Pool
+from gnj.fetch.connection import Failure, Malformed, Pool
 from gnj.fetch.messages import TooLong, phrase_of
 from gnj.fetch.policy import Blocked, Policy, Resolve
 from gnj.fetch.stream import Bounds, Misdirected, Outgoing, Patience, Stream, stream
+from gnj.fetch.waits import GoOn
 from gnj.queue import deadline
 from gnj.settings_transform import SourceLimits
 from gnj.transform.errors import BadSource, SourceBlocked, SourceFailed
@@ -69,7 +70,7 @@ class Answer:
         """Their names in lower case."""
         self._path = answer.place.target
         self._limits = limits
-        self._content = unpacked(answer, answer.headers.get("content-encoding"), budget.most, budget)
+        self._content = unpacked(answer, answer.headers.get("content-encoding"), budget)
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes, decompressed; fewer only at the end. Raises `SourceFailed`."""
@@ -92,11 +93,12 @@ class Fetch:
         source: Which.
         http: The way to it.
         validators: What it said when it was last read.
+        go_on: Asked about every second while it is waited for, and with each piece that comes; what it raises ends the reading.
 
     Raises `BadSource`.
     """
 
-    def __init__(self, source: Source, http: Http, validators: Validators | None) -> None:
+    def __init__(self, source: Source, http: Http, validators: Validators | None, go_on: GoOn | None = None) -> None:
         self.source = source
         """As it is described."""
         self.credentials: Mapping[str, str] = check_credentials(source.credentials)
@@ -110,10 +112,13 @@ class Fetch:
         self._http = http
         self._request = outgoing(source, self.credentials)
         # a request that tries a source has less time than a run, and less of it to read
-        limit = deadline.current()
+        self._limit = limit = deadline.current()
         self._seconds = http.limits.total if limit is None else max(0.0, min(http.limits.total, limit.left()))
         self._patience = Patience(self._seconds)
-        self._budget = Budget(http.limits.size if limit is None else min(http.limits.size, _TRIED))
+        self._budget = Budget(http.limits.size if limit is None else min(http.limits.size, _TRIED), self._check)
+        self._go_on = go_on
+        self.ended_by: Exception | None = None
+        """What `go_on` has raised."""
 
     @property
     def url(self) -> str:
@@ -162,6 +167,7 @@ class Fetch:
             patience=self._patience,
             most=limits.size,
             redirects=limits.redirects,
+            go_on=self._check,
         )
         with self._told(), stream(request, bounds, self._http.policy, self._http.pool) as answer:
             if answer.status == 304 and known != Validators():
@@ -190,23 +196,35 @@ class Fetch:
             raise BadSource("url is missing")
         return request
 
+    def _check(self) -> None:
+        """Raises what `go_on` raises, and `SourceFailed` once a request that tries the source has no time left."""
+        if self._limit is not None and self._limit.left() <= 0:
+            raise self._too_late()
+        if self._go_on is not None:
+            try:
+                self._go_on()
+            except Exception as error:
+                self.ended_by = error
+                raise
+
+    def _too_late(self) -> SourceFailed:
+        return SourceFailed(f"the source took more than {round(self._seconds, 2):,g} s in all", final=True)
+
     @contextmanager
     def _told(self) -> Iterator[None]:
-        """What goes wrong as `SourceFailed`."""
+        """What goes wrong as `SourceFailed`; final is what the other side would do again: see docs/sources.md, "What is tried again"."""
         try:
             yield
         except Blocked as error:
             raise SourceBlocked(f"the source's address may not be called: {error}") from None
-        except (TooLong, Misdirected) as error:
+        except (TooLong, Malformed, Misdirected) as error:
             raise SourceFailed(f"the source cannot be read: {error}", final=True) from None
         except Failure as error:
             raise SourceFailed(f"the source cannot be reached: {error}", final=False) from None
-        except TimeoutError:
+        except TimeoutError as error:
             if self._patience.is_over:
-                raise SourceFailed(
-                    f"the source took more than {round(self._seconds, 2):,g} s in all", final=True
-                ) from None
-            raise SourceFailed("the source took too long to answer", final=False) from None
+                raise self._too_late() from None
+            raise SourceFailed(f"the source took too long: {error}", final=True) from None
 
 
 def _with_defaults(headers: Mapping[str, str]) -> dict[str, str]:
@@ -215,8 +233,8 @@ def _with_defaults(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _refusal(status: int) -> SourceFailed:
-    """Why an answer is none: 4xx but 429, and what is no answer at all, stay as they are."""
-    return SourceFailed(f"the source answered {status} {phrase_of(status)}", final=not (status >= 500 or status == 429))
+    """Why an answer is none; only 5xx may be another one soon (rulings: Jobs)."""
+    return SourceFailed(f"the source answered {status} {phrase_of(status)}", final=status < 500)
 
 
 def _kept(value: str | None) -> str | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from gnj.queue.values import Json, dump_json
+from gnj.reading.values import SHOWN
 from gnj.transform.errors import SourceFailed
 
 PIECE: Final = 256 * 1024
@@ -16,7 +18,7 @@ class Bad:
     """What stands where a record should, and is none: it becomes a rejected record."""
 
     position: int
-    """From 1: of the value in its array or its page; in JSON Lines, of the line in the file."""
+    """From 0: of the value in its array or its page, the row below the names, or the item; in JSON Lines, of the line in the file."""
     reason: str
     text: str = ""
     """How it begins, where that can be told."""
@@ -35,6 +37,11 @@ class Readable(Protocol):
 
     def read(self, size: int, /) -> bytes:
         """The next `size` bytes; fewer only at the end."""
+
+
+def no_record(position: int, value: Json) -> Bad:
+    """What stands for a JSON value that is no object."""
+    return Bad(position, "it is no object with fields", dump_json(value)[:SHOWN])
 
 
 def unreadable(why: str) -> SourceFailed:

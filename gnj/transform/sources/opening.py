@@ -10,11 +10,12 @@ from itertools import chain, islice
 
 from gnj.fetch.address import BadUrl, OddAddress, place_of
 from gnj.fetch.policy import Blocked, Policy
+from gnj.fetch.waits import GoOn
 from gnj.queue.errors import InvalidInput
 from gnj.queue.values import check_json, clean_text
 from gnj.transform.errors import AddressRefused, BadSource, SourceFailed
 from gnj.transform.sources.fetch import Fetch, Http, Unchanged
-from gnj.transform.sources.items import Bad, Validators
+from gnj.transform.sources.items import Bad, Validators, no_record
 from gnj.transform.sources.registry import Fetcher, SourceRegistry
 from gnj.transform.sources.source import Source, outgoing
 from gnj.transform.sources.templates import check_credentials
@@ -80,7 +81,11 @@ class Opened:
 
 @contextmanager
 def open_source(
-    source: Source, registry: SourceRegistry, http: Http, validators: Validators | None = None
+    source: Source,
+    registry: SourceRegistry,
+    http: Http,
+    validators: Validators | None = None,
+    go_on: GoOn | None = None,
 ) -> Iterator[Opened]:
     """Opens a source, up to its first record; whoever leaves it before its end is sent no more of it.
 
@@ -89,10 +94,11 @@ def open_source(
         registry: Who reads it.
         http: The way to it.
         validators: What it said when it was last read to its end.
+        go_on: Asked about every second while it is waited for, and with each piece that comes; what it raises ends the reading.
 
     Raises `SourceFailed`, here and while it is iterated over; `BadSource` and `NoHandler` here.
     """
-    fetch = Fetch(source, http, validators)
+    fetch = Fetch(source, http, validators, go_on)
     with closing(_read(registry.fetcher(source.type), fetch, trusted=registry.is_builtin(source.type))) as items:
         first = list(islice(items, 1))
         yield Opened(fetch, chain(first, items))
@@ -108,7 +114,9 @@ def _read(fetcher: Fetcher, fetch: Fetch, *, trusted: bool) -> Generator[Record 
         fetch.is_unchanged = True
     except SourceFailed:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a fetcher of the host raises
+    except Exception as error:
+        if error is fetch.ended_by:
+            raise
         # a message of others may have an address in it, or credentials: told is where it was raised
         where = "".join(traceback.format_tb(error.__traceback__))
         logger.error("reading a source of the type %s failed: %s\n%s", fetch.source.type, type(error).__name__, where)  # noqa: TRY400
@@ -119,7 +127,7 @@ def _read(fetcher: Fetcher, fetch: Fetch, *, trusted: bool) -> Generator[Record 
 
 
 def _checked(items: Iterable[object]) -> Iterator[Record | Bad]:
-    for position, each in enumerate(items, 1):
+    for position, each in enumerate(items):
         if isinstance(each, Bad):
             yield Bad(each.position, clean_text(each.reason), clean_text(each.text))
             continue
@@ -128,4 +136,4 @@ def _checked(items: Iterable[object]) -> Iterator[Record | Bad]:
         except InvalidInput as error:
             yield Bad(position, str(error))
             continue
-        yield record if isinstance(record, dict) else Bad(position, "it is no object with fields")
+        yield record if isinstance(record, dict) else no_record(position, record)

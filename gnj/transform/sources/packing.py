@@ -6,6 +6,7 @@ import gzip
 import zlib
 from typing import IO, Final, cast
 
+from gnj.fetch.waits import GoOn
 from gnj.transform.errors import SourceFailed
 from gnj.transform.sources.items import Readable, unreadable
 
@@ -19,14 +20,18 @@ class Budget:
 
     Args:
         most: How many.
+        go_on: Asked with each piece, whether or not there are records in it; raises what is to end the reading.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, go_on: GoOn | None = None) -> None:
         self.most = most
+        self.go_on = go_on
         self._left = most
 
     def take(self, count: int) -> None:
-        """Counts what came. Raises `SourceFailed`."""
+        """Counts what came. Raises `SourceFailed`, and what `go_on` raises."""
+        if self.go_on is not None:
+            self.go_on()
         self._left -= count
         if self._left < 0:
             raise SourceFailed(f"the source has more than {self.most:,} bytes", final=True)
@@ -80,14 +85,13 @@ class _Unpacked:
             raise unreadable("the gzip is damaged") from None
 
 
-def unpacked(stream: Readable, coding: str | None, most: int, budget: Budget) -> Ahead:
+def unpacked(stream: Readable, coding: str | None, budget: Budget) -> Ahead:
     """The content of an answer: decompressed where its header says so, and once more where it is a file that is compressed.
 
     Args:
         stream: The body as it is sent.
         coding: Its Content-Encoding.
-        most: Bytes of each layer but the last.
-        budget: What counts those of the last.
+        budget: What counts the bytes of the last layer; each other one may have as many.
 
     Raises `SourceFailed`, also while it is read.
     """
@@ -95,7 +99,7 @@ def unpacked(stream: Readable, coding: str | None, most: int, budget: Budget) ->
         if coding.lower() not in _CODINGS:
             raise unreadable("it is compressed in a way that was not asked for")
         stream = _Unpacked(stream)
-    outer = Ahead(stream, Budget(most))
+    outer = Ahead(stream, Budget(budget.most, budget.go_on))
     # a body that a server compressed, and said so, may be a file that was compressed before
     if outer.peek(len(_MAGIC)) != _MAGIC:
         return Ahead(outer, budget)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
@@ -10,6 +11,8 @@ from gnj.queue.errors import InvalidInput
 from gnj.queue.values import dump_json, parse_json
 from gnj.transform.errors import BadSource, SourceFailed
 from gnj.transform.sources.templates import check_credentials
+
+NO_KEY: Final = "no key to encrypt with is configured (secret_keys, or GNJ_SECRET_KEYS in the environment)"
 
 
 class Secrets:
@@ -40,7 +43,7 @@ class Secrets:
         if not found:
             return None
         if self._fernet is None:
-            raise BadSource("credentials cannot be stored: no key to encrypt them is configured")
+            raise BadSource(f"credentials cannot be stored: {NO_KEY}")
         return self._fernet.encrypt(dump_json(found).encode()).decode()
 
     def decrypt(self, text: str | None) -> dict[str, str]:

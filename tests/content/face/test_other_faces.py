@@ -8,8 +8,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from gnj import GNJ
+from gnj.queue.catalog import RECORDS
 from gnj.queue.ends import Outcome
-from gnj.queue.model import RECORDS, Job, Step, Token
+from gnj.queue.model import Job, Step, Token
 from gnj.queue.model_content import ContentStatus, ContentType
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from gnj import GNJ
 from gnj.content.model import Asset, NewEntry
 from gnj.content.store import Holder
-from gnj.queue.model import RECORDS
+from gnj.queue.catalog import RECORDS
 from gnj.queue.model_content import ContentType
 from gnj.queue.storage import Select
 from gnj.queue.working import ERROR, Line

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from gnj.queue.kinds import SCHEDULE
 from gnj.queue.model import Job
-from gnj.queue.model_transform import RUN, SCHEDULE, TransformJob, TransformRun
+from gnj.queue.model_transform import RUN, TransformJob, TransformRun
+from gnj.queue.run_maker import RunMaker
 from gnj.queue.service import Queue
 from gnj.queue.storage import Storage
-from gnj.queue.transforms import RunMaker
 from gnj.settings_transform import TransformLimits
 from gnj.storage.memory import MemoryStorage
 from gnj.storage.sql import SqlStorage

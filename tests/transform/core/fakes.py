@@ -65,8 +65,10 @@ class FakeParts:
     """
 
     def __init__(self) -> None:
+        self.version = "1"
         self.feeds: dict[str | None, Any] = {}
         self.opened: list[tuple[str | None, Any]] = []
+        self.go_on: Any = None
         self.webhooks = Webhooks(Http(["127.0.0.1"]), Secrets([Secrets.new_key()]))
 
     def mapping(self, rules: Any) -> FakeMapping:
@@ -86,8 +88,9 @@ class FakeParts:
         return {**{name: getattr(request, name) for name in names}, "headers": request.headers, "credentials": sealed}
 
     @contextmanager
-    def open(self, source: Any, validators: Any) -> Iterator[FakeReading]:
+    def open(self, source: Any, validators: Any, go_on: Any = None) -> Iterator[FakeReading]:
         self.opened.append((source.url, validators))
+        self.go_on = go_on
         feed = self.feeds.get(source.url)
         if feed is None:
             raise SourceFailed("404 Not Found", final=True)

@@ -20,6 +20,7 @@ from gnj.transform.errors import AddressRefused, BadFormat, BadSource, BadTransf
 from gnj.transform.jobs import TransformJobs
 from gnj.transform.requests import FormatInput, MappingInput, SourceInput, SourceRequest
 from gnj.transform.sources import Secrets
+from tests.fetch.conftest import Raw
 from tests.transform.sites import answer, site
 
 CSV = b"sku;title;price;key\n1;  Red shoe ;10.5;s3cret\n2;Hat;20;s3cret\n;No id;1;s3cret\n2;Blue hat;21;s3cret\n"
@@ -141,6 +142,29 @@ def test_a_feed_is_run_while_the_application_serves(jobs: GNJ, shop: Shop):
     assert jobs.transform_jobs.job_records("acme", job.id).total == 2
 
 
+def test_what_the_host_configures_makes_another_version():
+    def versions(**settings: Any) -> Iterator[str]:
+        for _ in range(2):
+            with GNJ("memory://", **settings) as jobs:
+                yield jobs.transform.parts.version
+
+    first, again = versions()
+    assert first == again
+    assert first not in versions(phone_region="DE")
+    with GNJ("memory://") as jobs:
+        jobs.transform.attribute("embedText")(str)
+        other = jobs.transform.parts.version
+        jobs.transform.attribute("embedText")(repr)
+        assert len({first, other, jobs.transform.parts.version}) == 3
+
+
+def test_a_fresh_database_file_is_made_when_jobs_are_saved(shop: Shop, tmp_path):
+    with GNJ(f"sqlite:///{tmp_path}/new.db", fetch_allow=[shop.place], secret_keys=[KEY]) as jobs:
+        save(jobs, shop)
+    with GNJ(f"sqlite:///{tmp_path}/other.db") as jobs:
+        assert jobs.transform_jobs.jobs("acme") == []
+
+
 def test_a_worker_of_the_hosts_does_runs_as_well(jobs: GNJ, shop: Shop):
     job = save(jobs, shop)
     (run,) = jobs.transform_jobs.runs("acme", job.id)
@@ -193,6 +217,62 @@ def test_webhooks_are_called_while_the_application_serves(shop: Shop):
         assert told.wait(20)
 
 
+def test_a_value_of_ten_megabytes_is_a_rejected_record_of_a_good_run():
+    large = b"sku;title;price\n1;a;1\n2;" + b"y" * 10_000_000 + b";2\n3;" + b"x" * 1_000_000 + b";3\n"
+    with site(feed=answer(large, "text/csv")) as place, GNJ("memory://", fetch_allow=["127.0.0.1"]) as jobs:
+        source = SourceInput(request=SourceRequest(type="Feed", url=place.url("/feed")))
+        job = jobs.transform_jobs.save_job("acme", source, MappingInput(data=RULES), FormatInput(data=FORMAT))
+        (run,) = jobs.transform_jobs.runs("acme", job.id)
+        worker = jobs.worker([], transform=True)
+        worker.start()
+        try:
+            run = ended(jobs, run)
+        finally:
+            worker.stop(1)
+        page = jobs.transform_jobs.job_records("acme", job.id)
+    assert (run.status, run.read, run.written, run.rejected) == (RunStatus.SUCCESSFUL, 3, 2, 1)
+    assert [len(record["title"]) for record in page.records] == [1, 1_000_000]
+    (rejected,) = page.rejected
+    assert rejected.reasons == ["it cannot be read, at position 1 (from 0): the row has more than 4,194,304 characters"]
+    assert rejected.source == "2;" + "y" * 998
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_deleted_job_gives_its_worker_back_though_its_source_gives_no_records(silent: bool):
+    begun, over = threading.Event(), threading.Event()
+
+    def quiet(talk: Any) -> None:
+        talk.request()
+        talk.answer(b"HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\n\r\na,b\n")
+        begun.set()
+        while silent and not over.wait(20):
+            pass
+        while not over.is_set():
+            talk.answer(b"\n" * 10_000)
+
+    feed = Raw(quiet)
+    with (
+        site(feed=answer(b"sku\n1\n", "text/csv")) as place,
+        GNJ("memory://", fetch_allow=["127.0.0.1"], transform_workers=1) as jobs,
+    ):
+        sources = [SourceInput(request=SourceRequest(type="Feed", url=url)) for url in (feed.url(), place.url("/feed"))]
+        parts = MappingInput(data=RULES), FormatInput(data={"id": {"type": "string"}})
+        worker = jobs.worker([], transform=True, concurrency=1)
+        worker.start()
+        try:
+            first = jobs.transform_jobs.save_job("acme", sources[0], *parts)
+            assert begun.wait(20)
+            second = jobs.transform_jobs.save_job("acme", sources[1], *parts)
+            (run,) = jobs.transform_jobs.runs("acme", second.id)
+            assert run.status is RunStatus.PENDING
+            assert jobs.transform_jobs.delete_job("acme", first.id)
+            assert ended(jobs, run).status is RunStatus.SUCCESSFUL
+        finally:
+            over.set()
+            feed.close()
+            worker.stop(1)
+
+
 def test_what_the_parts_refuse(jobs: GNJ, shop: Shop):
     commands = jobs.transform_jobs
     for request, error in (
@@ -218,6 +298,22 @@ def test_credentials_are_stored_encrypted(jobs: GNJ, shop: Shop):
     assert source.credentials is not None
     assert "s3cret" not in source.credentials
     assert Secrets([KEY]).decrypt(source.credentials) == {"KEY": "s3cret"}
+
+
+def test_what_no_host_carries_out_is_refused_where_it_is_registered(jobs: GNJ):
+    for name in ("embedTxt", "required", "", 7):
+        with pytest.raises(InvalidInput, match="is one of indexProductID, embedText, embedImage, not "):
+            jobs.transform.attribute(name)  # type: ignore[arg-type]
+    assert jobs.transform.hosts.attributes == {}
+
+
+def test_a_country_without_phone_numbers_is_refused_before_anything_is_saved():
+    with GNJ("memory://", phone_region="XX") as jobs:
+        told = "^phone_region must be the two letters of a country, such as 'US', not 'XX'$"
+        for _ in range(2):
+            with pytest.raises(InvalidInput, match=told):
+                _ = jobs.transform_jobs
+        assert jobs.enqueue("mail").id == 1  # what asks for no phone numbers goes on
 
 
 def test_a_host_registers_sources_attributes_and_a_generator(jobs: GNJ):

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import event
 
 from gnj.queue import deadline, schedules
+from gnj.queue.catalog import RECORDS
 from gnj.queue.errors import InvalidInput, NotFound, TimedOut
-from gnj.queue.model import RECORDS, Job, Schedule
+from gnj.queue.model import Job, Schedule
 from gnj.queue.model_transform import RunStatus, TransformFormat, TransformMapping, TransformRun, TransformSource
 from gnj.queue.states import JobStatus
 from gnj.queue.storage import Select, Storage
@@ -68,8 +69,7 @@ def test_credentials_are_not_shown_and_go_with_the_source(world: World):
     assert source.credentials == "sealed 1"
     assert "sealed" not in repr(source)
     assert world.jobs.delete_source(world.tenant, source.id) is True
-    (gone,) = world.queue.storage.find(TransformSource, Select(deleted=True))
-    assert gone.credentials is None
+    assert world.queue.storage.find(TransformSource, Select(deleted=True)) == []
     assert world.jobs.delete_source(world.tenant, source.id) is False
 
 
@@ -93,6 +93,30 @@ def test_credentials_are_not_shown_and_go_with_the_source(world: World):
 def test_a_job_that_is_refused_leaves_nothing_behind(world: World, source, mapping, format, error, message):
     with refused(world, error, message):
         world.jobs.save_job(world.tenant, source, mapping, format)
+
+
+LOOSE: Any = {"type": "Feed", "url": URL, "credentials": {"KEY": "hunter2"}}
+GIVEN, TARGET = SourceInput(request=REQUEST), FormatInput(data=KEYED)
+
+
+@pytest.mark.parametrize(
+    "call, told",
+    [
+        (lambda jobs: jobs.save_source("", LOOSE), "request must be a gnj.transform.requests.SourceRequest"),
+        (lambda jobs: jobs.save_job("", {"request": LOOSE}), "source must be a gnj.transform.requests.SourceInput"),
+        (lambda jobs: jobs.save_job("", SourceInput(request=LOOSE)), "source.request must be a gnj.transform.requests."),
+        (lambda jobs: jobs.save_job("", GIVEN, {"data": RULES}, TARGET), "mapping must be a gnj.transform.requests.Map"),
+        (lambda jobs: jobs.save_job("", GIVEN, None, KEYED), "format must be a gnj.transform.requests.FormatInput"),
+        (lambda jobs: jobs.apply_mapping("", [LOOSE], MappingInput(data=RULES)), "source must be a gnj.transform.requests.SourceInput, not a list"),
+        (lambda jobs: jobs.generate_mapping("", {"data": [LOOSE]}, TARGET), "source must be a gnj.transform.requests.SourceInput"),
+    ],
+)  # fmt: skip
+def test_what_is_no_class_of_requests_is_told_by_its_type_alone(world: World, call, told):
+    with pytest.raises(InvalidInput) as refused:
+        call(world.jobs)
+    assert str(refused.value).startswith(told)
+    assert "hunter2" not in str(refused.value)
+    assert world.jobs.sources("") == []
 
 
 def test_a_part_that_is_deleted_meanwhile_leaves_no_job_behind(world: World, monkeypatch):
@@ -121,9 +145,21 @@ def test_without_a_mapping_one_is_generated_of_the_first_records(world: World):
 
     world.parts.propose = counted  # type: ignore[method-assign]
     job = world.jobs.save_job(world.tenant, SourceInput(request=REQUEST), None, FormatInput(data=KEYED))
-    (mapping,) = world.jobs.mappings(world.tenant)
-    assert (mapping.id, mapping.mapping) == (job.mapping_id, [{"sourceField": "id", "targetField": "id"}])
+    rules = world.jobs.rules_of(world.tenant, [each.id for each in world.jobs.mappings(world.tenant)])
+    assert rules == {job.mapping_id: [{"sourceField": "id", "targetField": "id"}]}
     assert given == [100]
+
+
+@pytest.mark.parametrize("feed, why", [([], "no records"), (["{broken"], "no records"), ([{"other": 1}], "no field")])
+def test_a_mapping_without_rules_is_not_kept(world: World, everywhere, feed, why):
+    world.parts.feeds[URL] = feed
+    source, format = SourceInput(request=REQUEST), FormatInput(data=KEYED)
+    with refused(world, BadMapping, f"none can be generated of the source, for {why}"):
+        world.jobs.save_job(world.tenant, source, None, format)
+    with refused(world, BadMapping, "mapping must have at least one rule"):
+        world.jobs.save_job(world.tenant, source, MappingInput(data=[]), format)
+    with refused(world, BadMapping, "mapping must have at least one rule"):
+        world.jobs.save_mapping(world.tenant, "m", [])
 
 
 def test_an_unknown_source_with_a_request_becomes_a_new_one_and_a_known_one_is_used(world: World):

@@ -144,3 +144,17 @@ def test_a_job_of_many_runs_goes_to_the_last_row(world: World, monkeypatch):
         world.queue.prune(retention=None)
     for kind in (TransformJob, TransformRun, TransformRecord):
         assert world.queue.storage.count(kind) == 0
+
+
+def test_pages_have_the_fields_in_the_order_of_the_format(world: World, on_every_storage):
+    definition = {
+        "name": {"type": "string"},
+        "zz": {"type": "string"},
+        "id": {"type": "string"},
+        "a": {"type": "string"},
+    }
+    job = world.save([item(n, f"x{n}") for n in range(3)], definition)
+    world.work()
+    (run,) = world.runs(job)
+    for page in (world.jobs.job_records(world.tenant, job.id), world.jobs.records(world.tenant, run.id)):
+        assert [list(record) for record in page.records] == [["name", "zz", "id", "a"]] * 3

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from gnj.queue import runs, transforms
 from gnj.queue.ends import Outcome
-from gnj.queue.errors import CancelRequested, Failed, IllegalTransition, LeaseLost
+from gnj.queue.errors import CancelRequested, Failed, IllegalTransition, LeaseLost, Snooze
 from gnj.queue.model import Job, NewJob, Pipeline, Schedule
 from gnj.queue.model_transform import RUN, RUN_OVER, RunStatus, TransformRecord, TransformRejected, TransformRun
 from gnj.queue.states import JobStatus
@@ -79,7 +80,7 @@ def test_what_the_format_rejects_is_kept_with_its_reasons_and_the_rest_goes_on(w
     assert page.rejected_total == 2
     assert [(each.source, each.reasons) for each in page.rejected] == [
         (item(None, "no id"), ["id is required"]),
-        ("{broken", ["it cannot be read, at 3: it is no JSON"]),
+        ("{broken", ["it cannot be read, at position 3 (from 0): it is no JSON"]),
     ]
 
 
@@ -118,9 +119,35 @@ def test_a_source_that_has_not_changed_is_a_good_run_with_nothing_written(world:
     job = world.save(feed)
     world.work()
     run = world.again(job)
-    assert (run.status, run.read, run.written) == (RunStatus.SUCCESSFUL, 0, 0)
+    assert (run.status, run.read, run.written, run.unchanged) == (RunStatus.SUCCESSFUL, 0, 0, True)
     assert [validators for _, validators in world.parts.opened] == [None, told]
     assert world.current(job) == [(1, "x")]
+    # the same records may come to something else: the source is not asked whether they are the same
+    world.parts.version = "2"
+    assert (world.again(job).written, world.again(job).written) == (1, 0)
+    assert [validators for _, validators in world.parts.opened[2:]] == [None, told]
+    assert [each.unchanged for each in world.runs(job)] == [True, False, True, False]
+
+
+def test_an_empty_feed_is_none_that_has_not_changed(world: World, everywhere):
+    told = Validators(etag='"1"')
+    job = world.save(lambda _: FakeReading([], validators=told))
+    world.work()
+    assert [world.again(job).unchanged, *(each.unchanged for each in world.runs(job))] == [False] * 3
+    # a source that tells no version may nevertheless say that it has not changed, and a run that failed has read nothing either
+    assert world.again(job, lambda _: FakeReading([], unchanged=True)).unchanged
+    assert not world.again(job, [SourceFailed("no such feed", final=True)]).unchanged
+
+
+def test_a_run_that_somebody_else_ended_is_none_of_a_source_that_has_not_changed(world: World):
+    job = world.save(lambda _: FakeReading([], unchanged=True))
+    claim = world.claim()
+    run, _ = world.queue.run(lambda unit: transforms.begin(unit, claim))
+    sealed = Batch(seals=True, validators={"unchanged": True})
+    world.queue.run(lambda unit: transforms.write(unit, claim, run.id, Counts(), sealed))
+    assert not world.run(run).unchanged
+    world.queue.fail(claim, "gone")
+    assert [each.unchanged for each in world.runs(job)] == [False]
 
 
 def test_nothing_of_a_run_that_fails_is_seen_and_the_next_run_is_right(world: World, on_every_storage):
@@ -160,13 +187,71 @@ def test_a_temporary_failure_is_tried_again_from_the_beginning(world: World, eve
     world.work()
     (run,) = world.runs(job)
     assert (run.status, world.status(job), world.current(job)) == (RunStatus.RUNNING, "Running", [])
-    world.parts.feeds["https://shop.example/feed"] = [item(1), item(9)]
+    assert run.error == "503"  # while it waits
+
+    def feed(_validators):
+        assert world.runs(job)[0].error is None  # while it is tried
+        return FakeReading([item(1), item(9)])
+
+    world.parts.feeds["https://shop.example/feed"] = feed
     world.clock.tick(100)
     world.work()
     (run,) = world.runs(job)
-    assert (run.status, run.read, run.written) == (RunStatus.SUCCESSFUL, 2, 2)
+    assert (run.status, run.read, run.written, run.error) == (RunStatus.SUCCESSFUL, 2, 2, None)
     assert world.current(job) == [(1, "x"), (9, "x")]
     assert world.queue.storage.count(TransformRecord) == 2
+
+
+def test_a_run_that_waits_and_is_cancelled_tells_no_error(world: World):
+    job = world.save([SourceFailed("503", final=False)])
+    (run,) = world.runs(job)
+    world.work()
+    assert world.run(run).error == "503"
+    assert world.jobs.delete_job(world.tenant, job.id)
+    found = world.queue.storage.get(TransformRun, run.id)
+    assert found is not None
+    assert (found.status, found.error) == (RunStatus.CANCELLED, None)
+
+
+def test_why_a_try_failed_is_told_by_who_holds_the_claim_alone(world: World, everywhere):
+    job = world.save([item(1)])
+    claim = world.claim()
+    run, _ = world.queue.run(lambda unit: transforms.begin(unit, claim))
+    world.queue.run(lambda unit: transforms.explain(unit, claim, "5\00003"))
+    assert world.run(run).error == "5\ufffd03"
+    world.clock.tick(100)
+    world.queue.reap(force=True)
+    with pytest.raises(LeaseLost):
+        world.queue.run(lambda unit: transforms.explain(unit, claim, "late"))
+    assert world.run(run).error == "5\ufffd03"
+    assert world.status(job) == "Running"
+
+
+@pytest.mark.parametrize(
+    "changed, longest, raised",
+    [
+        ({"cancel_requested": True}, 60.0, CancelRequested),
+        ({"lease_lost": True}, 60.0, LeaseLost),
+        ({"stops": True}, 60.0, Snooze),
+        ({}, 0.0, Failed),
+    ],
+)
+def test_who_reads_a_source_asks_whether_to_go_on(world: World, monkeypatch, changed, longest, raised):
+    """What that raises ends the try, whether or not there were records."""
+    monkeypatch.setattr(running, "LONGEST", longest)
+    signals = SimpleNamespace(cancel_requested=False, lease_lost=False, stops=False)
+
+    def feed(_validators):
+        assert world.parts.go_on is not None
+        if longest:
+            world.parts.go_on()
+        vars(signals).update(changed)
+        world.parts.go_on()
+        raise AssertionError
+
+    world.save(feed)
+    with pytest.raises(raised):
+        running.handled(world.transform, stopping=lambda: signals.stops)(world.claim(), signals)
 
 
 def test_tries_end(world: World):
@@ -199,16 +284,30 @@ def test_an_error_of_somebody_elses_is_told_by_an_id_only(world: World, caplog):
     assert "secret" not in run.error
 
 
-def test_only_the_job_that_the_run_names_does_it(world: World):
+@pytest.mark.parametrize("input", [None, "x", {"transformJob": 1}, {"transformJob": "1"}])
+def test_only_the_job_that_the_run_names_does_it(world: World, everywhere, input: Any):
+    """One that somebody else has made fails at once, however many tries it has, and says why."""
     job = world.save([item(1)])
     (run,) = world.runs(job)
-    world.queue.enqueue(NewJob(RUN, {"transformJob": job.id}, tenant=world.tenant))
+    made = world.queue.enqueue(NewJob(RUN, input, tenant=world.tenant, max_attempts=5))
     for _ in range(2):
         world.work()
     assert world.run(run).status is RunStatus.SUCCESSFUL
-    failed = world.queue.storage.find(Job, Select())
-    assert {each.status for each in failed if each.id != run.job_id} == {JobStatus.FAILED}
+    strange = world.queue.storage.get(Job, made.id)
+    assert strange is not None
+    assert (strange.status, strange.attempt) == (JobStatus.FAILED, 1)
+    says = f"the job {made.id} is that of no run: runJob and schedules make those that do runs"
+    assert strange.output == {"error": says}
     assert len(world.parts.opened) == 1
+
+
+def test_a_job_in_a_pipeline_of_its_own_is_that_of_no_run_either(world: World):
+    world.save([item(1)])
+    world.queue.add_pipeline(None, [NewJob(RUN)], tenant=world.tenant)
+    world.work()
+    outputs = [job.output for job in world.queue.storage.find(Job, Select()) if job.status is JobStatus.FAILED]
+    assert len(outputs) == 1
+    assert "is that of no run" in str(outputs)
 
 
 def test_a_run_whose_job_somebody_ends_who_did_not_do_it_is_not_published(world: World, everywhere):
@@ -232,7 +331,7 @@ def test_who_has_lost_the_claim_writes_nothing(world: World, everywhere):
     batch = Batch(records=[("k", {"id": 1, "name": "late"})], read=1)
     for command in (
         lambda unit: transforms.begin(unit, claim),
-        lambda unit: transforms.take_back(unit, claim, run),
+        lambda unit: transforms.make_room(unit, claim, run, 1),
         lambda unit: transforms.write(unit, claim, run.id, Counts(), batch),
         lambda unit: transforms.give_up(unit, claim),
     ):
@@ -249,7 +348,7 @@ def test_a_run_that_is_over_is_not_begun_again(world: World):
     claim = world.claim()
     world.queue.settle([Outcome(claim, JobStatus.FAILED, {"error": "x"})])
     again = claim.evolve(attempt=claim.attempt + 1)
-    with pytest.raises((Failed, LeaseLost)):
+    with pytest.raises((IllegalTransition, LeaseLost)):
         world.queue.run(lambda unit: transforms.begin(unit, again))
     for command in (world.queue.recover, world.queue.retry):
         with pytest.raises(IllegalTransition):

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gnj.queue.model_transform import RunStatus, TransformRecord, TransformRejected
+from gnj.queue.model_transform import RunStatus, TransformJob, TransformRecord, TransformRejected, TransformRun
 from gnj.queue.service import Queue
 from gnj.settings_transform import TransformLimits
 from gnj.storage.memory import MemoryStorage
@@ -109,6 +109,28 @@ def test_killed_again_and_again_it_fails_and_nothing_of_it_is_seen(world: World)
     while world.queue.prune(retention=None):
         pass
     assert world.queue.storage.count(TransformRecord) == world.queue.storage.count(TransformRejected) == 0
+
+
+@pytest.mark.parametrize("transactions", [1, 2, 3, 4])
+def test_a_job_that_is_deleted_after_its_worker_was_killed_goes_once_its_lease_is_over(
+    world: World, everywhere, transactions: int
+):
+    job = world.save([item(1, "old"), item(2, "old")])
+    world.work()
+    world.parts.feeds[URL] = [item(n, "new") for n in range(5)]
+    run = world.jobs.run_job(world.tenant, job.id)
+    killed_after(world, transactions)  # the last one has sealed the run, and nobody is told
+    assert world.jobs.delete_job(world.tenant, job.id) is True
+    world.queue.prune(retention=None)
+    there = world.queue.storage.get(TransformRun, run.id)
+    assert there is not None  # until it is over, it may write
+    assert there.status is RunStatus.RUNNING
+    world.clock.tick(100)
+    world.queue.reap(force=True)
+    while world.queue.prune(retention=None, limit=3):
+        pass
+    for kind in (TransformJob, TransformRun, TransformRecord, TransformRejected):
+        assert world.queue.storage.count(kind) == 0
 
 
 KEYS = st.integers(1, 6)

@@ -39,7 +39,7 @@ def test_a_tenant_reads_few_sources_at_once(world):
                 way()
             # what reads no source is done
             assert world.jobs.apply_mapping("acme", SourceInput(data=[item(1)]), MappingInput(data=RULES))
-        return FakeReading([item(1)])
+        return FakeReading([item(1) | {"id": 1}])
 
     world.parts.feeds[URL] = feed
     assert world.jobs.apply_mapping("acme", SOURCE, MappingInput(data=RULES)) == [{"id": 1, "name": "x"}]

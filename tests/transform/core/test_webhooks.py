@@ -11,7 +11,7 @@ import pytest
 
 from gnj.push.signing import verify_push
 from gnj.queue.errors import GnjError, InvalidInput, NotFound
-from gnj.queue.model import Job
+from gnj.queue.model import Job, NewJob
 from gnj.queue.model_transform import WEBHOOK, RunStatus, TransformJob
 from gnj.queue.runs import WEBHOOK_ATTEMPTS
 from gnj.queue.states import JobStatus
@@ -96,6 +96,7 @@ def test_the_end_of_a_run_is_told_once_and_signed(world: World, everywhere, rece
             "read": 1,
             "written": 1,
             "rejected": 0,
+            "unchanged": False,
         },
     }
     assert asked.headers["gnj-event-id"] == f"run.finished:{run.id}"
@@ -131,6 +132,40 @@ def test_what_was_not_taken_is_told_again(world: World, receiver: Receiver, job:
         == 1
     )
     assert [asked.headers["gnj-attempt"] for asked in receiver.told] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    "input",
+    [
+        None,
+        [],
+        "x",
+        {},
+        {"jobId": "1"},
+        {"id": "run.finished:1"},
+        {"id": "run.finished:1", "jobId": 1},
+        {"id": "run.finished:1", "jobId": "one"},
+        {"id": "run.finished:1", "jobId": "9" * 19},
+        {"id": "run.finished:1\r\nX: y", "jobId": "1"},
+        {"id": 1, "jobId": "1"},
+    ],
+)
+def test_what_tells_of_no_run_fails_at_once_and_says_why(
+    world: World, receiver: Receiver, job: TransformJob, input: Any
+):
+    """No client can make such a job; a host's own code can."""
+    world.queue.enqueue(NewJob(WEBHOOK, input, tenant=world.tenant, max_attempts=5))
+    (done,) = tell(world)
+    assert (done.status, done.attempt) == (JobStatus.FAILED, 1)
+    assert done.output == {"error": "its input is not what is told of a run: id and jobId do not name one"}
+    assert receiver.told == []
+
+
+def test_of_a_job_that_there_is_not_nothing_is_told(world: World, receiver: Receiver, job: TransformJob):
+    for tenant, id in ((world.tenant, job.id + 1), ("other", job.id)):
+        world.queue.enqueue(NewJob(WEBHOOK, {"id": "run.finished:1", "jobId": str(id)}, tenant=tenant))
+    assert [each.output for each in tell(world)] == [{"skipped": "the job has no webhook any more"}] * 2
+    assert receiver.told == []
 
 
 def test_in_the_end_it_is_given_up_and_can_be_seen(world: World, receiver: Receiver, job: TransformJob):
@@ -254,5 +289,5 @@ def test_what_is_refused(world: World, url: str, secret: str | None, error: type
 def test_without_a_key_no_secret_is_stored(world: World):
     job = world.save([item(1)])
     world.parts.webhooks = Webhooks(Http(), Secrets())
-    with pytest.raises(InvalidInput, match="no key to encrypt it is configured"):
+    with pytest.raises(InvalidInput, match="GNJ_SECRET_KEYS"):
         world.jobs.set_webhook(world.tenant, job.id, "http://x.example/", SECRET)

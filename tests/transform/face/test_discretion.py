@@ -11,7 +11,7 @@ import pytest
 from graphql import GraphQLInputObjectType, GraphQLNonNull
 
 from gnj.api.transform import build_schema
-from gnj.queue.model import RECORDS
+from gnj.queue.catalog import RECORDS
 from gnj.queue.storage import Select
 from tests.transform.face.conftest import FORMAT, RULES, SAVE
 from tests.transform.sites import answer

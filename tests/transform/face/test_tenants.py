@@ -14,7 +14,8 @@ import pytest
 from graphql import GraphQLInputObjectType, get_named_type
 
 from gnj.api.transform import build_schema
-from gnj.queue.model import RECORDS, Token
+from gnj.queue.catalog import RECORDS
+from gnj.queue.model import Token
 from gnj.queue.storage import Select
 from gnj.settings_transform import TransformLimits
 from tests.transform.face.conftest import FORMAT, RULES
