@@ -24,7 +24,7 @@ class Options:
     enqueues: int = 2_000
     concurrent: int = 6_400
     bulk: int = 20_000
-    pickups: int = 300
+    pickups: int = 1_000
     queued: int = 1_000_000
     before: int = 500_000
     ended: int = 5_000_000

@@ -24,7 +24,7 @@ from gnj.queue.storage import Rows, Storage
 from gnj.queue.tailer import Tailer
 from gnj.queue.unit import Unit
 from gnj.queue.values import check_seconds
-from gnj.queue.wake import Wake
+from gnj.queue.wake import Through, Wake
 
 if TYPE_CHECKING:
     from gnj.queue.schedules import Maker
@@ -209,7 +209,7 @@ class Runner:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While the block lasts, changes made by other processes set `wake` as well, where the storage can tell."""
-        with self.storage.listen(self.wake.set):
+        with self.storage.listen(self.wake.set, through=self.wake.through):
             yield
 
     def _unit(self, tx: Rows) -> Unit:
@@ -253,9 +253,11 @@ class _Within(Storage):
         """See `Storage.check`."""
         self._storage.check()
 
-    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
+    def listen(
+        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
+    ) -> AbstractContextManager[Callable[[], bool]]:
         """See `Storage.listen`."""
-        return self._storage.listen(wake, wants)
+        return self._storage.listen(wake, wants, through=through)
 
     def close(self) -> None:
         """Does nothing: the storage belongs to others."""

@@ -47,6 +47,7 @@ from gnj.queue.states import (
 )
 from gnj.queue.storage import ALL, Bucket, Changes, Each, Rows, Select, Settlement, Storage
 from gnj.queue.values import Json, check_json
+from gnj.queue.wake import Through
 from gnj.queue.where import EVERYTHING, Condition, matches
 from gnj.storage import memory_pruning
 
@@ -109,7 +110,9 @@ class MemoryStorage(Storage):
         """Returns at once."""
 
     @contextmanager
-    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> Iterator[Callable[[], bool]]:
+    def listen(
+        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
+    ) -> Iterator[Callable[[], bool]]:
         """Never calls: there are no other processes."""
         yield bool
 

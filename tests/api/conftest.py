@@ -64,8 +64,8 @@ class CountedStorage(Storage):
     def check(self) -> None:
         self.inner.check()
 
-    def listen(self, wake: Any, wants: str = "jobs") -> Any:
-        return self.inner.listen(wake, wants)
+    def listen(self, wake: Any, wants: str = "jobs", *, through: Any = None) -> Any:
+        return self.inner.listen(wake, wants, through=through)
 
     def close(self) -> None:
         self.inner.close()

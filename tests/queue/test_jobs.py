@@ -367,8 +367,9 @@ def test_other_processes_wake_while_somebody_listens(queue, storage, monkeypatch
     heard = []
 
     @contextmanager
-    def listen(wake):
+    def listen(wake, *, through):
         heard.append(wake)
+        assert through == queue.wake.through
         yield
         heard.clear()
 

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor as Pool
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -26,9 +27,10 @@ from gnj.queue.errors import (
 )
 from gnj.queue.model import Batch, Job
 from gnj.queue.storage import Settlement
+from gnj.queue.wake import Wake
 from gnj.storage import open_storage
 from gnj.storage.memory import MemoryStorage
-from gnj.storage.sql import SqlStorage
+from gnj.storage.sql import SqlStorage, notify_postgresql
 from gnj.storage.sql import engine as engine_module
 from gnj.storage.sql.notify_postgresql import channel
 from gnj.testing.contracts.support import claim
@@ -327,6 +329,12 @@ def test_a_connection_to_another_kind_of_database(sqlite, postgresql):
         SqlStorage("sqlite://", schema="x")
 
 
+LISTENERS = """
+    SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE '%notify%' AND pid <> pg_backend_pid()"""
+"""Ends their sessions."""
+
+
 def signal(storage):
     with storage.begin() as tx:
         tx.signal()
@@ -338,9 +346,8 @@ def test_a_listener_whose_connection_dies_listens_again(postgresql, make, caplog
         signal(other)
         assert woken.wait(5)
         woken.clear()
-        listening = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%notify%' AND pid <> pg_backend_pid()"
         with other.begin() as tx:
-            assert tx.run(text(listening)).scalars().all() == [True]
+            assert tx.run(text(LISTENERS)).scalars().all() == [True]
         assert woken.wait(5), "what was said meanwhile is looked for"
         woken.clear()
         signal(other)
@@ -348,6 +355,61 @@ def test_a_listener_whose_connection_dies_listens_again(postgresql, make, caplog
         began = time.monotonic()
     assert time.monotonic() - began < 0.5
     assert "polling" in caplog.text
+    assert SECRET not in caplog.text
+
+
+def test_who_waits_hears_signals_without_the_listener(postgresql, make, monkeypatch):
+    """Its thread would find them a second later."""
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 60.0)
+    other, wake = make(postgresql.engine.url), Wake()
+    with postgresql.listen(lambda: pytest.fail("by the thread"), through=wake.through) as hears, Pool(1) as pool:
+        for rings in range(1, 4):
+            waiting = pool.submit(wake.wait, rings - 1, 5.0)
+            signal(other)
+            assert waiting.result() == rings
+        assert hears()
+        assert wake.wait(3, 0.05) == 3
+        began = time.monotonic()
+    assert time.monotonic() - began < 0.5
+
+
+def test_what_comes_while_nobody_waits_does_not_pile_up(postgresql, make, monkeypatch):
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 0.01)
+    other, wake, woken = make(postgresql.engine.url), Wake(), threading.Event()
+    with postgresql.listen(woken.set, through=wake.through):
+        signal(other)
+        assert woken.wait(5)
+        assert wake.rings == 0
+
+
+def test_checks_and_those_who_wait_share_a_connection(postgresql, make, monkeypatch, caplog):
+    """What a check sends itself may come to one who waits, and a signal to a check."""
+    monkeypatch.setattr(notify_postgresql, "CHECK_EVERY", 0.001)
+    monkeypatch.setattr(notify_postgresql, "ANSWER_EVERY", 0.001)
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 0.001)
+    other, wake = make(postgresql.engine.url), Wake()
+    with postgresql.listen(wake.set, through=wake.through), Pool(1) as pool:
+        for _ in range(200):
+            seen = wake.rings
+            waiting = pool.submit(wake.wait, seen, 5.0)
+            signal(other)
+            assert waiting.result() > seen
+    assert caplog.text == ""
+
+
+def test_who_waits_at_a_connection_that_dies_waits_at_the_next_one(postgresql, make, caplog):
+    other, wake = make(postgresql.engine.url), Wake()
+    with postgresql.listen(wake.set, through=wake.through), Pool(1) as pool:
+        for _ in range(2):
+            seen = wake.rings
+            waiting = pool.submit(wake.wait, seen, 10.0)
+            with other.begin() as tx:
+                assert tx.run(text(LISTENERS)).scalars().all() == [True]
+            assert waiting.result() > seen, "what was said meanwhile is looked for"
+            waiting = pool.submit(wake.wait, wake.rings, 5.0)
+            signal(other)
+            assert waiting.result() > seen + 1
+    assert caplog.text.count("polling") == 2
     assert SECRET not in caplog.text
 
 

@@ -1,7 +1,13 @@
 """The bell that workers wait for."""
 
+import os
+import queue
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
 
 from gnj.queue.wake import HORIZON, Wake
 from tests.worker.spy import WAIT, at_most
@@ -68,3 +74,117 @@ def test_moments_that_nobody_waits_for_are_forgotten():
         wake.set_in(0.001)
         time.sleep(0.005)
     assert len(wake._moments) < 5
+
+
+# Receivers ------------------------------------------------------------------------------------------------------------
+
+
+class Receiver:
+    """One whose signals are put into a queue. It tells who has come to wait, and allows one at a time."""
+
+    def __init__(self):
+        self.came: queue.Queue[threading.Thread] = queue.Queue()
+        self.signals: queue.Queue[bool] = queue.Queue()
+        self._one = threading.Lock()
+
+    def wait(self, timeout):
+        assert self._one.acquire(blocking=False)
+        try:
+            self.came.put(threading.current_thread())
+            return self.signals.get(timeout=timeout)
+        except queue.Empty:
+            return False
+        finally:
+            self._one.release()
+
+    def interrupt(self):
+        self.signals.put(False)
+
+
+@pytest.fixture
+def receiver():
+    return Receiver()
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+def test_who_waits_at_a_receiver_rings_for_all(receiver, pool):
+    wake = Wake()
+    with wake.through(receiver):
+        waits = [pool.submit(wake.wait, 0, WAIT) for _ in range(3)]
+        receiver.came.get(timeout=WAIT)
+        receiver.signals.put(True)
+        assert [each.result(WAIT) for each in waits] == [1, 1, 1]
+        assert wake.rings == 1
+
+
+@pytest.mark.parametrize("ring", [Wake.set, lambda wake: wake.set_in(0.0)])
+def test_who_waits_at_a_receiver_hears_the_bell(receiver, pool, ring):
+    wake = Wake()
+    with wake.through(receiver):
+        waits = pool.submit(wake.wait, 0, WAIT)
+        receiver.came.get(timeout=WAIT)
+        ring(wake)
+        assert waits.result(WAIT) == 1
+
+
+def test_another_one_takes_the_place_of_who_has_waited_long_enough(receiver, pool):
+    wake = Wake()
+    with wake.through(receiver):
+        first = pool.submit(wake.wait, 0, 0.2)
+        here = receiver.came.get(timeout=WAIT)
+        second = pool.submit(wake.wait, 0, WAIT)
+        assert first.result(WAIT) == 0
+        while receiver.came.get(timeout=WAIT) is here:  # it is interrupted, and comes back, as long as it has time
+            pass
+        receiver.signals.put(True)
+        assert second.result(WAIT) == 1
+
+
+def test_who_waits_already_goes_to_a_receiver_and_leaves_it(receiver, pool):
+    wake, other = Wake(), Receiver()
+    waits = pool.submit(wake.wait, 0, WAIT)
+    with wake.through(receiver):
+        receiver.came.get(timeout=WAIT)
+        with wake.through(other):
+            receiver.interrupt()
+            other.came.get(timeout=WAIT)
+        receiver.came.get(timeout=WAIT)
+    assert receiver._one.acquire(blocking=False), "nobody waits there any more"
+    assert not waits.done()
+    wake.set()
+    assert waits.result(WAIT) == 1
+
+
+def test_a_receiver_that_fails_is_not_held_on_to(receiver, pool, monkeypatch):
+    """It is not to raise; if it does, it is the one who waited there that is told."""
+    wake = Wake()
+    with wake.through(receiver), monkeypatch.context() as patch:
+        patch.setattr(receiver, "wait", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            wake.wait(0, WAIT)
+        patch.undo()
+        waits = pool.submit(wake.wait, 0, WAIT)
+        receiver.came.get(timeout=WAIT)
+        wake.set()
+        assert waits.result(WAIT) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="capability: no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_waits_at_its_own_receivers_only(receiver):
+    wake, own = Wake(), Receiver()
+    with ExitStack() as parents:
+        parents.enter_context(wake.through(receiver))
+        child = os.fork()
+        if not child:
+            well = wake.wait(0, 0.05) == 0 and receiver.came.empty()
+            with wake.through(own):
+                own.signals.put(True)
+                well = well and wake.wait(0, WAIT) == 1 and receiver.came.empty()
+            os._exit(not well)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

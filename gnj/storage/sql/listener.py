@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import select
 import socket
 import threading
 from abc import ABC, abstractmethod
@@ -54,12 +53,16 @@ class Listener(ABC):
         try:
             yield self._hears.is_set
         finally:
-            self._bell.close()
+            self._end()
             self._thread.join(timeout=1.0)  # one that hangs in a dead network is left behind
 
     @abstractmethod
     def _attend(self, raw: Any) -> None:
         """Calls `_begun` once nothing is missed any more, then `_wake` for each signal, until the bell rings."""
+
+    def _end(self) -> None:
+        """Has the thread end: rings the bell for good."""
+        self._bell.close()
 
     def _begun(self) -> None:
         if self._heard_before:
@@ -69,8 +72,12 @@ class Listener(ABC):
         self._tried.set()
 
     def _rang(self, seconds: float) -> bool:
-        """Whether the bell rang within `seconds`."""
-        return bool(select.select([self._rung], [], [], seconds)[0])
+        """Whether the bell rang for good within `seconds`; a byte has the thread look up earlier."""
+        self._rung.settimeout(seconds)
+        try:
+            return not self._rung.recv(64)
+        except (TimeoutError, BlockingIOError):  # the latter when there was nothing to wait for
+            return False
 
     def _connect(self) -> Any:
         """A driver's connection, made as the engine makes its own, that the pool knows nothing of any more."""

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import os
 import secrets
-import select
+import selectors
 import socket
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Engine, Text, TextClause, bindparam, column, text
 
+from gnj.queue.wake import Through
 from gnj.storage.sql.listener import Listener, Lost
 from gnj.storage.sql.rows import DATABASE_NOW
 from gnj.storage.sql.schema import Tables
@@ -30,6 +32,10 @@ LEASE: Final = 60
 """Seconds for which a listener counts as one after a check."""
 ANSWER_WITHIN: Final = 5.0
 """Seconds that a check may take."""
+ANSWER_EVERY: Final = 0.05
+"""Seconds between two looks for what it sends."""
+EMPTIED_EVERY: Final = 1.0
+"""Seconds between two looks whether something came while nobody waited."""
 
 
 def channel(tables: Tables) -> str:
@@ -61,22 +67,145 @@ def signalled(tables: Tables) -> ColumnElement[Any]:
 
 
 def listen(
-    engine: Engine, tables: Tables, wake: Callable[[], None], wants: str
+    engine: Engine, tables: Tables, wake: Callable[[], None], wants: str, *, through: Through | None = None
 ) -> AbstractContextManager[Callable[[], bool]]:
     """Calls `wake` for each notification while the block lasts; no signal is missed from its first line on.
 
-    With "changes" no row of `listener` is kept: the caller has one. The function given says whether notifications arrive.
+    With "changes" no row of `listener` is kept: the caller has one. `through` as in `Storage.listen`. The function given says
+    whether notifications arrive.
     """
-    return _Listener(engine, tables, wake, wants).listening()
+    return _Listener(engine, tables, wake, wants, through).listening()
+
+
+class _Receiver:
+    """Where notifications arrive: a `gnj.queue.wake.Receiver`, of one connection after the other.
+
+    Args:
+        payloads: Which of them are signals.
+        mark: That of one which shows that they arrive.
+        lost: Called when the connection turns out to have ended.
+    """
+
+    def __init__(self, payloads: Collection[str], mark: str, lost: Callable[[], None]) -> None:
+        self._payloads = payloads
+        self._mark = mark
+        self._lost = lost
+        self.marked = threading.Event()
+        """Set when that one came."""
+        self._came = False
+        self._lock = threading.Lock()
+        self._raw: Any = None
+        self._number = -1
+        self._bell, self._rung = socket.socketpair()
+        self._bell.settimeout(0.0)
+        self._rung.settimeout(0.0)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._rung, selectors.EVENT_READ)
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is a connection."""
+        return self._raw is not None
+
+    @contextmanager
+    def attached(self, raw: Any) -> Iterator[None]:
+        """Receives from that connection, until it is lost or the block ends."""
+        raw.add_notify_handler(lambda told: self._take(told.payload))  # of what comes with the answer to a statement
+        with self._lock:
+            self._raw, self._number = raw, raw.fileno()
+            self._selector.register(self._number, selectors.EVENT_READ)
+        self.interrupt()  # who waits does so at the connection from now on
+        try:
+            yield
+        finally:
+            self._detach(raw)
+
+    def wait(self, timeout: float) -> bool:
+        """See `Receiver.wait`."""
+        if self.heard():
+            return True
+        for key, _ in self._selector.select(timeout):
+            if key.fileobj is self._rung:
+                with suppress(BlockingIOError):
+                    self._rung.recv(64)
+        return self.heard()
+
+    def heard(self) -> bool:
+        """Whether a signal has come, without waiting."""
+        raw = self._raw
+        if raw is None:
+            return False
+        try:
+            # libpq is asked itself: `raw.notifies` takes 130 µs of a thread that has just been woken
+            with raw.lock:
+                raw.pgconn.consume_input()
+                while told := raw.pgconn.notifies():
+                    self._take(told.extra.decode(errors="replace"))
+        except Exception:  # noqa: BLE001 - whatever a driver comes up with: who made the connection makes another one
+            self._detach(raw)
+            self._lost()
+        came, self._came = self._came, False
+        return came
+
+    def _take(self, payload: str) -> None:
+        if payload in self._payloads:
+            self._came = True
+        elif payload == self._mark:
+            self.marked.set()
+
+    def interrupt(self) -> None:
+        """See `Receiver.interrupt`."""
+        with suppress(OSError):  # it is full, or closed
+            self._bell.send(b"!")
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+        self._selector.close()
+        self._bell.close()
+        self._rung.close()
+
+    def _detach(self, raw: Any) -> None:
+        with self._lock:
+            if self._raw is raw:
+                self._raw = None
+                self._selector.unregister(self._number)
 
 
 class _Listener(Listener):
-    def __init__(self, engine: Engine, tables: Tables, wake: Callable[[], None], wants: str) -> None:
+    """Notifications are received by those who wait for work; with `wants` of "changes", by the thread, which also looks after the
+    connection.
+    """
+
+    def __init__(
+        self, engine: Engine, tables: Tables, wake: Callable[[], None], wants: str, through: Through | None
+    ) -> None:
         super().__init__(engine, wake, wants)
         self._table = tables.name(tables.listener)
         self._channel = channel(tables)
-        self._calls = frozenset(payload for each, payload in _PAYLOADS.items() if wants in each)
         self._mark = secrets.token_hex(8)
+        self._through = through
+        signals = {payload for each, payload in _PAYLOADS.items() if wants in each}
+        self._receiver = _Receiver(signals, self._mark, self._look_up)
+
+    @contextmanager
+    def listening(self) -> Iterator[Callable[[], bool]]:
+        """See `Listener.listening`."""
+        with super().listening() as hears, nullcontext() if self._through is None else self._through(self._receiver):
+            yield hears
+
+    def _run(self) -> None:
+        try:
+            super()._run()
+        finally:
+            self._receiver.close()
+
+    def _look_up(self) -> None:
+        with suppress(OSError):
+            self._bell.send(b"!")
+
+    def _end(self) -> None:
+        super()._end()
+        self._receiver.interrupt()
 
     def _connect(self) -> Any:
         raw = super()._connect()
@@ -101,20 +230,29 @@ class _Listener(Listener):
         return row
 
     def _attend(self, raw: Any) -> None:
-        row = self._register(raw)
-        self._begun()
-        due = monotonic() + CHECK_EVERY
-        while True:
-            if self._received(raw, 0.0):  # also what came in together with the answer to a check
+        with self._receiver.attached(raw):
+            row = self._register(raw)
+            self._begun()
+            due = monotonic() + CHECK_EVERY
+            while not self._ended_after(max(0.0, due - monotonic())):
+                if not self._receiver.is_attached:
+                    raise Lost("the connection has ended")
+                if monotonic() >= due:
+                    self._check(raw, row)
+                    due = monotonic() + CHECK_EVERY
+        if row is not None:
+            raw.execute(f"DELETE FROM {self._table} WHERE id = %s", (row,))
+
+    def _ended_after(self, seconds: float) -> bool:
+        """Passes on what comes, for at most so many seconds; whether the block has ended."""
+        if self._through is None:
+            if self._receiver.wait(seconds):
                 self._wake()
-            readable, _, _ = select.select([raw, self._rung], [], [], max(0.0, due - monotonic()))
-            if self._rung in readable:
-                if row is not None:
-                    raw.execute(f"DELETE FROM {self._table} WHERE id = %s", (row,))
-                return
-            if monotonic() >= due:
-                self._check(raw, row)
-                due = monotonic() + CHECK_EVERY
+            return self._rang(0.0)
+        # what nobody waits for must not pile up: the server would wait for room, and others for the server
+        if self._receiver.heard():
+            self._wake()
+        return self._rang(min(seconds, EMPTIED_EVERY))
 
     def _check(self, raw: Any, row: int | None) -> None:
         """Renews the lease and sends itself a notification, which must come back.
@@ -128,20 +266,15 @@ class _Listener(Listener):
             )
             if not renewed.rowcount:
                 raise Lost("the registration is gone")
+        self._receiver.marked.clear()
         raw.execute("SELECT pg_notify(%s, %s)", (self._channel, self._mark))
         end = monotonic() + ANSWER_WITHIN
-        while not self._received(raw, max(0.0, end - monotonic()), until=self._mark):
+        while True:
+            if self._receiver.heard():
+                self._wake()
+            if self._receiver.marked.wait(
+                ANSWER_EVERY
+            ):  # as a rule it came with the answer, or somebody else hears of it
+                return
             if monotonic() >= end:
                 raise Lost("notifications do not arrive")
-
-    def _received(self, raw: Any, timeout: float, until: str = "") -> bool:
-        """Whether a notification came: a signal, or the one with the payload `until`. Signals meanwhile are passed on."""
-        came = False
-        for notification in raw.notifies(timeout=timeout, stop_after=1 if timeout else None):
-            if until and notification.payload == until:
-                came = True
-            elif notification.payload in self._calls:
-                came = came or not until
-                if until:
-                    self._wake()
-        return came

@@ -21,6 +21,7 @@ from gnj.queue.errors import Conflict, InvalidInput, NotMigrated, StorageUnavail
 from gnj.queue.model import Job, Record, RecordT
 from gnj.queue.storage import ALL, Changes, Each, Rows, Select, Settlement, Storage
 from gnj.queue.values import Json
+from gnj.queue.wake import Through
 from gnj.storage.sql import direct_insert, identity, migrate, notify_postgresql, settling
 from gnj.storage.sql.dialects import NAMES, dialect_of
 from gnj.storage.sql.direct import Direct, DirectRows, SqliteDirect
@@ -313,7 +314,9 @@ class SqlStorage(Storage):
             finally:
                 self._ended(connection, watch)
 
-    def listen(self, wake: Callable[[], None], wants: str = "jobs") -> AbstractContextManager[Callable[[], bool]]:
+    def listen(
+        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
+    ) -> AbstractContextManager[Callable[[], bool]]:
         """See `Storage.listen`."""
         if "notify" not in self.capabilities:
             return nullcontext(bool)
@@ -321,7 +324,7 @@ class SqlStorage(Storage):
             from gnj.storage.sql import notify_sqlite
 
             return notify_sqlite.listen(self.engine, self.tables, self._path, wake, wants, own=self._own)
-        return notify_postgresql.listen(self.engine, self.tables, wake, wants)
+        return notify_postgresql.listen(self.engine, self.tables, wake, wants, through=through)
 
     def close(self) -> None:
         """See `Storage.close`."""
