@@ -57,11 +57,13 @@ class Results:
 
     @property
     def origin(self) -> str:
-        """When, at which commit and on which machine it was measured, in a sentence; "" where that was not saved."""
-        known: dict[str, Any] = next((fact for fact in self.facts if fact["fact"] == "machine"), {})
-        if not known.get("date"):
+        """When, at which commits and on which machine it was measured, in a sentence; "" where that was not saved."""
+        machines = [fact for fact in self.facts if fact["fact"] == "machine" and fact.get("date")]
+        if not machines:
             return ""
-        commit = f", at commit {known['commit']}" if known.get("commit") else ""
+        known = machines[0]
+        commits = dict.fromkeys(fact["commit"] for fact in machines if fact.get("commit"))
+        commit = f", at commit {' and '.join(commits)}" if commits else ""
         processor = f" of {known['processor']}" if known.get("processor") else ""
         return (
             f"Measured on {known['date']}{commit}, with Python {known['python']} on {known['system']}, "

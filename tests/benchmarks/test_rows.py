@@ -130,6 +130,9 @@ def test_the_table_tells_where_and_when_it_was_measured() -> None:
         "",
         "Measured on 2026-11-26, at commit 0123456789ab+, with Python 3.11.7 on Linux, 2 cores of A Processor.",
     ]
+    found.facts += [{"fact": "machine", "date": "2026-11-26", "commit": commit} for commit in ("0123456789ab+", "ab")]
+    assert ", at commit 0123456789ab+ and ab, with" in found.origin
+    del found.facts[-2:]
     found.facts[-1] |= {"commit": None, "processor": None}
     assert found.origin == "Measured on 2026-11-26, with Python 3.11.7 on Linux, 2 cores."
 
