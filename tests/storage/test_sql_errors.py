@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor as Pool
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -395,6 +396,23 @@ def test_checks_and_those_who_wait_share_a_connection(postgresql, make, monkeypa
             signal(other)
             assert waiting.result() > seen
     assert caplog.text == ""
+
+
+def test_a_check_that_hangs_keeps_nobody_waiting(postgresql):
+    wake = Wake()
+    receivers: list[Any] = []
+
+    def through(receiver):
+        receivers.append(receiver)
+        return wake.through(receiver)
+
+    with postgresql.listen(wake.set, through=through), Pool(1) as pool, receivers[0]._raw.lock:
+        began = time.monotonic()
+        assert pool.submit(wake.wait, wake.rings, 0.1).result() == wake.rings
+        waiting = pool.submit(wake.wait, wake.rings, 5.0)
+        wake.set()
+        assert waiting.result() == wake.rings
+        assert time.monotonic() - began < 2
 
 
 def test_who_waits_at_a_connection_that_dies_waits_at_the_next_one(postgresql, make, caplog):

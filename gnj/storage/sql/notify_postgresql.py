@@ -34,6 +34,8 @@ ANSWER_WITHIN: Final = 5.0
 """Seconds that a check may take."""
 ANSWER_EVERY: Final = 0.05
 """Seconds between two looks for what it sends."""
+BUSY: Final = 0.05
+"""Seconds for which who waits gives way to such a check."""
 EMPTIED_EVERY: Final = 1.0
 """Seconds between two looks whether something came while nobody waited."""
 
@@ -102,10 +104,10 @@ class _Receiver:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._rung, selectors.EVENT_READ)
 
-    @property
-    def is_attached(self) -> bool:
-        """Whether there is a connection."""
-        return self._raw is not None
+    def check(self) -> None:
+        """Raises `Lost` if there is no connection."""
+        if self._raw is None:
+            raise Lost("the connection has ended")
 
     @contextmanager
     def attached(self, raw: Any) -> Iterator[None]:
@@ -135,15 +137,19 @@ class _Receiver:
         raw = self._raw
         if raw is None:
             return False
+        # a check that is under way passes on what came, when it is over; in a network that hangs it does not end soon
+        if not raw.lock.acquire(timeout=BUSY):
+            return False
         try:
             # libpq is asked itself: `raw.notifies` takes 130 µs of a thread that has just been woken
-            with raw.lock:
-                raw.pgconn.consume_input()
-                while told := raw.pgconn.notifies():
-                    self._take(told.extra.decode(errors="replace"))
+            raw.pgconn.consume_input()
+            while told := raw.pgconn.notifies():
+                self._take(told.extra.decode(errors="replace"))
         except Exception:  # noqa: BLE001 - whatever a driver comes up with: who made the connection makes another one
             self._detach(raw)
             self._lost()
+        finally:
+            raw.lock.release()
         came, self._came = self._came, False
         return came
 
@@ -235,8 +241,7 @@ class _Listener(Listener):
             self._begun()
             due = monotonic() + CHECK_EVERY
             while not self._ended_after(max(0.0, due - monotonic())):
-                if not self._receiver.is_attached:
-                    raise Lost("the connection has ended")
+                self._receiver.check()
                 if monotonic() >= due:
                     self._check(raw, row)
                     due = monotonic() + CHECK_EVERY
@@ -272,9 +277,9 @@ class _Listener(Listener):
         while True:
             if self._receiver.heard():
                 self._wake()
-            if self._receiver.marked.wait(
-                ANSWER_EVERY
-            ):  # as a rule it came with the answer, or somebody else hears of it
+            # as a rule it came with the answer, unless somebody else hears of it
+            if self._receiver.marked.wait(ANSWER_EVERY):
                 return
+            self._receiver.check()
             if monotonic() >= end:
                 raise Lost("notifications do not arrive")
