@@ -20,6 +20,10 @@ HORIZON: Final = 60.0
 class Receiver(Protocol):
     """Where the signals of other processes arrive."""
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether they can at the moment."""
+
     def wait(self, timeout: float) -> bool:
         """Whether one has come, at the latest after `timeout` seconds; earlier and without one where `interrupt` asks for it.
 
@@ -85,27 +89,29 @@ class Wake:
                 if self._rings != seen or now >= end:
                     return self._rings
                 until = min(end, self._moments[0] * STEP) if self._moments else end
-                if self._receivers and self._receiving is None and self._process == os.getpid():
-                    self._receive(self._receivers[-1], until - now)
+                if self._receiving is None and (receiver := self._best()) is not None:
+                    self._receive(receiver, until - now)
                 else:
                     self._condition.wait(until - now)
 
     @contextmanager
     def through(self, receiver: Receiver) -> Iterator[None]:
         """While the block lasts, whoever waits may do so at `receiver`; nobody does any more when it has ended."""
+        process = os.getpid()
         with self._condition:
-            if self._process != os.getpid():
-                self._process, self._receivers, self._receiving = os.getpid(), [], None
+            if self._process != process:
+                self._process, self._receivers, self._receiving = process, [], None
             self._receivers.append(receiver)
             self._stir()
         try:
             yield
         finally:
-            with self._condition:
-                self._receivers.remove(receiver)
-                while self._receiving is receiver:
-                    receiver.interrupt()
-                    self._condition.wait()
+            if process == os.getpid():  # what a forked process leaves is not its own
+                with self._condition:
+                    self._receivers.remove(receiver)
+                    while self._receiving is receiver:
+                        receiver.interrupt()
+                        self._condition.wait()
 
     # The condition is held by the callers of all that follows. --------------------------------------------------------
 
@@ -119,15 +125,24 @@ class Wake:
         if self._receiving is not None:
             self._receiving.interrupt()
 
+    def _best(self) -> Receiver | None:
+        """Where to wait: the last one, unless only others are connected."""
+        if not self._receivers or self._process != os.getpid():
+            return None
+        return next((each for each in reversed(self._receivers) if each.is_connected), self._receivers[-1])
+
     def _receive(self, receiver: Receiver, timeout: float) -> None:
         """Waits at a receiver, without the condition, and rings when a signal came."""
-        self._receiving, came = receiver, False
-        self._condition.release()
+        came = False
+        self._receiving = receiver
         try:
-            came = receiver.wait(timeout)
+            self._condition.release()
+            try:
+                came = receiver.wait(timeout)
+            finally:
+                self._condition.acquire()
         finally:
-            self._condition.acquire()
-            self._receiving = None
+            self._receiving = None  # first of all: a thread that is interrupted may not have the condition
             self._rings += came
             self._condition.notify_all()  # also for nothing: the next one who waits does so at the receiver
 

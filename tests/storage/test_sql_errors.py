@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor as Pool
-from typing import Any
+from contextlib import ExitStack
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -383,10 +383,21 @@ def test_what_comes_while_nobody_waits_does_not_pile_up(postgresql, make, monkey
         assert wake.rings == 0
 
 
+def test_much_that_comes_while_nobody_waits_is_one_signal(postgresql, make, monkeypatch):
+    """All of it is taken in at once, though it is more than libpq reads at a time: nobody looks for work 2,000 times."""
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 60.0)
+    other, wake = make(postgresql.engine.url), Wake()
+    with postgresql.listen(wake.set, through=wake.through):
+        with other.begin() as tx:
+            for payload in ["", *range(2_000), "all"]:  # the numbers, others of the same channel, are no signals
+                tx.run(text(f"SELECT pg_notify('{channel(other.tables)}', '{payload}')"))
+        assert wake.wait(0, 5.0) == 1
+        assert wake.wait(1, 0.05) == 1
+
+
 def test_checks_and_those_who_wait_share_a_connection(postgresql, make, monkeypatch, caplog):
-    """What a check sends itself may come to one who waits, and a signal to a check."""
+    """A signal may come with the answer to a check."""
     monkeypatch.setattr(notify_postgresql, "CHECK_EVERY", 0.001)
-    monkeypatch.setattr(notify_postgresql, "ANSWER_EVERY", 0.001)
     monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 0.001)
     other, wake = make(postgresql.engine.url), Wake()
     with postgresql.listen(wake.set, through=wake.through), Pool(1) as pool:
@@ -398,21 +409,54 @@ def test_checks_and_those_who_wait_share_a_connection(postgresql, make, monkeypa
     assert caplog.text == ""
 
 
-def test_a_check_that_hangs_keeps_nobody_waiting(postgresql):
-    wake = Wake()
-    receivers: list[Any] = []
-
-    def through(receiver):
-        receivers.append(receiver)
-        return wake.through(receiver)
-
-    with postgresql.listen(wake.set, through=through), Pool(1) as pool, receivers[0]._raw.lock:
+def test_a_check_that_waits_for_a_lock_keeps_nobody_waiting(postgresql, make, monkeypatch):
+    monkeypatch.setattr(notify_postgresql, "CHECK_EVERY", 0.01)
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 0.01)
+    other, wake = make(postgresql.engine.url), Wake()
+    waits_for_a_lock = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with ExitStack() as stack:
+        listening = ExitStack()
+        listening.enter_context(postgresql.listen(wake.set, through=wake.through))
+        pool = stack.enter_context(Pool(1))
+        tx = stack.enter_context(other.begin())
+        tx.run(text(f"SELECT 1 FROM {other.tables.listener.name} FOR UPDATE"))
+        end = time.monotonic() + 10
+        while not tx.run(text(waits_for_a_lock)).scalar_one():
+            assert time.monotonic() < end
         began = time.monotonic()
         assert pool.submit(wake.wait, wake.rings, 0.1).result() == wake.rings
         waiting = pool.submit(wake.wait, wake.rings, 5.0)
         wake.set()
         assert waiting.result() == wake.rings
-        assert time.monotonic() - began < 2
+        listening.close()
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("wants", ["jobs", "changes"])
+def test_a_connection_that_is_lost_is_noticed_by_who_reads(postgresql, make, monkeypatch, caplog, wants):
+    """At once, not when the next check is due."""
+    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 60.0)
+    other, wake, through = make(postgresql.engine.url), Wake(), Wake()
+    lent = through.through if wants == "jobs" else None
+    with postgresql.listen(wake.set, wants, through=lent), Pool(1) as pool:
+        for rings in (1, 2):
+            waiting = pool.submit(through.wait, through.rings, 5.0)
+            with other.begin() as tx:
+                tx.run(text(LISTENERS)).all()
+            assert wake.wait(rings - 1, 5.0) == rings
+            through.set()
+            waiting.result()
+    assert caplog.text.count("polling") == 2
+
+
+def test_pauses_between_attempts_are_kept(postgresql, make, monkeypatch, caplog):
+    """Whatever has the thread look up meanwhile."""
+    monkeypatch.setattr(notify_postgresql._Listener, "_inserted", lambda self, raw: (self._stir(), 1 / 0))
+    with postgresql.listen(lambda: None):
+        time.sleep(0.5)
+    assert caplog.text.count("polling") == 2
 
 
 def test_who_waits_at_a_connection_that_dies_waits_at_the_next_one(postgresql, make, caplog):

@@ -82,9 +82,11 @@ def test_moments_that_nobody_waits_for_are_forgotten():
 class Receiver:
     """One whose signals are put into a queue. It tells who has come to wait, and allows one at a time."""
 
+    is_connected = True
+
     def __init__(self):
-        self.came: queue.Queue[threading.Thread] = queue.Queue()
-        self.signals: queue.Queue[bool] = queue.Queue()
+        self.came: queue.SimpleQueue[threading.Thread] = queue.SimpleQueue()
+        self.signals: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._one = threading.Lock()
 
     def wait(self, timeout):
@@ -174,17 +176,45 @@ def test_a_receiver_that_fails_is_not_held_on_to(receiver, pool, monkeypatch):
         assert waits.result(WAIT) == 1
 
 
+def test_a_receiver_that_is_connected_is_better_than_a_later_one_that_is_not(receiver, pool):
+    wake, other = Wake(), Receiver()
+    other.is_connected = False
+    with wake.through(receiver), wake.through(other):
+        waits = pool.submit(wake.wait, 0, WAIT)
+        receiver.came.get(timeout=WAIT)
+        receiver.signals.put(True)
+        assert waits.result(WAIT) == 1
+        receiver.is_connected = False
+        waits = pool.submit(wake.wait, 1, WAIT)
+        other.came.get(timeout=WAIT)
+        other.interrupt()
+        wake.set()
+        assert waits.result(WAIT) == 2
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="capability: no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
-def test_a_forked_process_waits_at_its_own_receivers_only(receiver):
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_forked_process_waits_at_its_own_receivers_only(receiver, pool, waits):
+    """It may leave its parent's block, also while somebody waits there in the parent."""
     wake, own = Wake(), Receiver()
-    with ExitStack() as parents:
-        parents.enter_context(wake.through(receiver))
-        child = os.fork()
-        if not child:
-            well = wake.wait(0, 0.05) == 0 and receiver.came.empty()
-            with wake.through(own):
-                own.signals.put(True)
-                well = well and wake.wait(0, WAIT) == 1 and receiver.came.empty()
-            os._exit(not well)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    with wake.through(receiver):
+        waiting = pool.submit(wake.wait, 0, WAIT) if waits else None
+        if waiting is not None:
+            receiver.came.get(timeout=WAIT)
+        with ExitStack() as block:
+            block.enter_context(wake.through(other := Receiver()))
+            if waits:
+                other.came.get(timeout=WAIT)
+            child = os.fork()
+            if not child:
+                seen = wake.rings
+                well = wake.wait(seen, 0.05) == seen and receiver.came.empty() and other.came.empty()
+                block.close()
+                with wake.through(own):
+                    own.signals.put(True)
+                    well = well and wake.wait(seen, WAIT) == seen + 1
+                os._exit(not (well and receiver.came.empty() and other.came.empty()))
+            assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        wake.set()
+        assert waiting is None or waiting.result(WAIT) == 1

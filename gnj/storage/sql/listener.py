@@ -8,6 +8,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from time import monotonic
 from typing import Any, Final
 
 from sqlalchemy import Engine
@@ -41,6 +42,7 @@ class Listener(ABC):
         self._heard_before = False
         self._pause = FIRST_PAUSE
         self._bell, self._rung = socket.socketpair()
+        self._bell.settimeout(0.0)
         self._thread = threading.Thread(target=self._run, name="gnj-listen", daemon=True)
 
     @contextmanager
@@ -71,13 +73,27 @@ class Listener(ABC):
         self._hears.set()
         self._tried.set()
 
+    def _stir(self) -> None:
+        """Has the thread look up."""
+        with suppress(OSError):  # the bell has rung, or so often that once more makes no difference
+            self._bell.send(b"!")
+
     def _rang(self, seconds: float) -> bool:
-        """Whether the bell rang for good within `seconds`; a byte has the thread look up earlier."""
+        """Whether the bell rang for good within `seconds`; earlier when the thread is to look up."""
         self._rung.settimeout(seconds)
         try:
             return not self._rung.recv(64)
         except (TimeoutError, BlockingIOError):  # the latter when there was nothing to wait for
             return False
+
+    def _paused(self) -> bool:
+        """Waits before the next attempt to connect; false when the bell rang for good."""
+        end = monotonic() + self._pause
+        while (left := end - monotonic()) > 0:
+            if self._rang(left):
+                return False
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        return True
 
     def _connect(self) -> Any:
         """A driver's connection, made as the engine makes its own, that the pool knows nothing of any more."""
@@ -106,6 +122,5 @@ class Listener(ABC):
                         error if isinstance(error, Lost) else type(error).__name__,
                         self._pause,
                     )
-                    if self._rang(self._pause):
+                    if not self._paused():
                         return
-                    self._pause = min(self._pause * 2, LONGEST_PAUSE)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from time import monotonic
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Engine, Text, TextClause, bindparam, column, text
 
@@ -26,18 +26,21 @@ from gnj.storage.sql.listener import Listener, Lost
 from gnj.storage.sql.rows import DATABASE_NOW
 from gnj.storage.sql.schema import Tables
 
+if TYPE_CHECKING:
+    from psycopg.pq.abc import PGconn
+
 CHECK_EVERY: Final = 15.0
 """Seconds between two checks that notifications still arrive; each renews the lease."""
 LEASE: Final = 60
 """Seconds for which a listener counts as one after a check."""
 ANSWER_WITHIN: Final = 5.0
 """Seconds that a check may take."""
-ANSWER_EVERY: Final = 0.05
+ANSWER_EVERY: Final = 0.02
 """Seconds between two looks for what it sends."""
-BUSY: Final = 0.05
-"""Seconds for which who waits gives way to such a check."""
 EMPTIED_EVERY: Final = 1.0
 """Seconds between two looks whether something came while nobody waited."""
+AT_ONCE: Final = 200
+"""How often a look reads, at most: who sends faster than that is read keeps nobody from looking for work."""
 
 
 def channel(tables: Tables) -> str:
@@ -82,6 +85,8 @@ def listen(
 class _Receiver:
     """Where notifications arrive: a `gnj.queue.wake.Receiver`, of one connection after the other.
 
+    Only what is attached is read, and only under the lock: who detaches a connection may use it alone, and close it.
+
     Args:
         payloads: Which of them are signals.
         mark: That of one which shows that they arrive.
@@ -95,7 +100,7 @@ class _Receiver:
         self.marked = threading.Event()
         """Set when that one came."""
         self._came = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._raw: Any = None
         self._number = -1
         self._bell, self._rung = socket.socketpair()
@@ -104,23 +109,26 @@ class _Receiver:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._rung, selectors.EVENT_READ)
 
-    def check(self) -> None:
-        """Raises `Lost` if there is no connection."""
-        if self._raw is None:
-            raise Lost("the connection has ended")
+    @property
+    def is_connected(self) -> bool:
+        """See `Receiver.is_connected`."""
+        return self._raw is not None
 
-    @contextmanager
-    def attached(self, raw: Any) -> Iterator[None]:
-        """Receives from that connection, until it is lost or the block ends."""
-        raw.add_notify_handler(lambda told: self._take(told.payload))  # of what comes with the answer to a statement
+    def attach(self, raw: Any) -> None:
+        """Receives from that connection, and no other, until it is lost or detached."""
         with self._lock:
             self._raw, self._number = raw, raw.fileno()
             self._selector.register(self._number, selectors.EVENT_READ)
         self.interrupt()  # who waits does so at the connection from now on
-        try:
-            yield
-        finally:
-            self._detach(raw)
+
+    def detach(self) -> None:
+        """Nobody reads from the connection any more, if there is one."""
+        with self._lock:
+            if self._raw is None:
+                return
+            self._raw = None
+            self._selector.unregister(self._number)
+        self.interrupt()
 
     def wait(self, timeout: float) -> bool:
         """See `Receiver.wait`."""
@@ -134,30 +142,34 @@ class _Receiver:
 
     def heard(self) -> bool:
         """Whether a signal has come, without waiting."""
-        raw = self._raw
-        if raw is None:
-            return False
-        # a check that is under way passes on what came, when it is over; in a network that hangs it does not end soon
-        if not raw.lock.acquire(timeout=BUSY):
-            return False
-        try:
-            # libpq is asked itself: `raw.notifies` takes 130 µs of a thread that has just been woken
-            raw.pgconn.consume_input()
-            while told := raw.pgconn.notifies():
-                self._take(told.extra.decode(errors="replace"))
-        except Exception:  # noqa: BLE001 - whatever a driver comes up with: who made the connection makes another one
-            self._detach(raw)
-            self._lost()
-        finally:
-            raw.lock.release()
-        came, self._came = self._came, False
+        with self._lock:
+            try:
+                if self._raw is not None:
+                    self._read(self._raw.pgconn)
+            except Exception:  # noqa: BLE001 - whatever a driver comes up with: who made the connection makes another one
+                self.detach()
+                self._lost()
+            came, self._came = self._came, False
         return came
 
-    def _take(self, payload: str) -> None:
-        if payload in self._payloads:
-            self._came = True
-        elif payload == self._mark:
-            self.marked.set()
+    def _read(self, connection: PGconn) -> None:
+        # libpq is asked itself: `Connection.notifies` takes 130 µs of a thread that has just been woken. It takes in
+        # 16 KB at a time, some 140 notifications.
+        for _ in range(AT_ONCE):
+            connection.consume_input()
+            if (told := connection.notifies()) is None:
+                return
+            while told is not None:
+                self.take(told.extra.decode(errors="replace"))
+                told = connection.notifies()
+
+    def take(self, payload: str) -> None:
+        """Takes notice of a notification."""
+        with self._lock:
+            if payload in self._payloads:
+                self._came = True
+            elif payload == self._mark:
+                self.marked.set()
 
     def interrupt(self) -> None:
         """See `Receiver.interrupt`."""
@@ -169,12 +181,6 @@ class _Receiver:
         self._selector.close()
         self._bell.close()
         self._rung.close()
-
-    def _detach(self, raw: Any) -> None:
-        with self._lock:
-            if self._raw is raw:
-                self._raw = None
-                self._selector.unregister(self._number)
 
 
 class _Listener(Listener):
@@ -191,7 +197,7 @@ class _Listener(Listener):
         self._mark = secrets.token_hex(8)
         self._through = through
         signals = {payload for each, payload in _PAYLOADS.items() if wants in each}
-        self._receiver = _Receiver(signals, self._mark, self._look_up)
+        self._receiver = _Receiver(signals, self._mark, self._stir)
 
     @contextmanager
     def listening(self) -> Iterator[Callable[[], bool]]:
@@ -205,10 +211,6 @@ class _Listener(Listener):
         finally:
             self._receiver.close()
 
-    def _look_up(self) -> None:
-        with suppress(OSError):
-            self._bell.send(b"!")
-
     def _end(self) -> None:
         super()._end()
         self._receiver.interrupt()
@@ -218,12 +220,6 @@ class _Listener(Listener):
         raw.rollback()
         raw.autocommit = True
         return raw
-
-    def _register(self, raw: Any) -> int | None:
-        raw.execute(f"LISTEN {self._channel}")
-        row = self._inserted(raw) if self._wants == "jobs" else None
-        self._check(raw, row)
-        return row
 
     def _inserted(self, raw: Any) -> int:
         raw.execute(f"DELETE FROM {self._table} WHERE expires_at < {DATABASE_NOW}")
@@ -236,15 +232,22 @@ class _Listener(Listener):
         return row
 
     def _attend(self, raw: Any) -> None:
-        with self._receiver.attached(raw):
-            row = self._register(raw)
+        receiver = self._receiver
+        raw.add_notify_handler(lambda told: receiver.take(told.payload))  # of what comes with the answer to a statement
+        raw.execute(f"LISTEN {self._channel}")
+        row = self._inserted(raw) if self._wants == "jobs" else None
+        try:
+            self._check(raw, row)
             self._begun()
             due = monotonic() + CHECK_EVERY
             while not self._ended_after(max(0.0, due - monotonic())):
-                self._receiver.check()
+                if not receiver.is_connected:
+                    raise Lost("the connection has ended")
                 if monotonic() >= due:
                     self._check(raw, row)
                     due = monotonic() + CHECK_EVERY
+        finally:
+            receiver.detach()
         if row is not None:
             raw.execute(f"DELETE FROM {self._table} WHERE id = %s", (row,))
 
@@ -262,8 +265,11 @@ class _Listener(Listener):
     def _check(self, raw: Any, row: int | None) -> None:
         """Renews the lease and sends itself a notification, which must come back.
 
-        Behind a pooler that hands connections out by transaction it does not, though LISTEN was accepted.
+        Behind a pooler that hands connections out by transaction it does not, though LISTEN was accepted. How long the
+        statements take is nothing to those who wait: nobody receives from the connection meanwhile.
         """
+        receiver = self._receiver
+        receiver.detach()
         if row is not None:
             renewed = raw.execute(
                 f"UPDATE {self._table} SET expires_at = {DATABASE_NOW} + %s * interval '1 second' WHERE id = %s",
@@ -271,15 +277,12 @@ class _Listener(Listener):
             )
             if not renewed.rowcount:
                 raise Lost("the registration is gone")
-        self._receiver.marked.clear()
+        receiver.marked.clear()
         raw.execute("SELECT pg_notify(%s, %s)", (self._channel, self._mark))
+        receiver.attach(raw)
         end = monotonic() + ANSWER_WITHIN
-        while True:
-            if self._receiver.heard():
+        while not receiver.marked.wait(ANSWER_EVERY):  # as a rule it came with the answer
+            if receiver.heard():
                 self._wake()
-            # as a rule it came with the answer, unless somebody else hears of it
-            if self._receiver.marked.wait(ANSWER_EVERY):
-                return
-            self._receiver.check()
-            if monotonic() >= end:
+            if not receiver.is_connected or monotonic() >= end:
                 raise Lost("notifications do not arrive")
