@@ -451,6 +451,26 @@ def test_a_connection_that_is_lost_is_noticed_by_who_reads(postgresql, make, mon
     assert caplog.text.count("polling") == 2
 
 
+def test_a_connection_that_ended_before_somebody_waits_is_noticed(postgresql, make):
+    """The first look finds it, after which there is nothing that could end the wait."""
+    lost: list[bool] = []
+    receiver = notify_postgresql._Receiver({""}, "mark", lambda: lost.append(True))
+    raw = postgresql.engine.raw_connection()
+    receiver.attach(raw.driver_connection)
+    receiver.wait(0.0)
+    with make(postgresql.engine.url).begin() as tx:
+        pid = raw.driver_connection.info.backend_pid
+        assert tx.run(text(f"SELECT pg_terminate_backend({pid}, 5000)")).scalar_one()
+    raw.driver_connection.pgconn.consume_input()  # that the server ends it; what is left is the end itself
+    began = time.monotonic()
+    assert not receiver.wait(5.0)
+    assert lost
+    assert time.monotonic() - began < 3
+    assert not receiver.is_connected
+    raw.invalidate()
+    receiver.close()
+
+
 def test_pauses_between_attempts_are_kept(postgresql, make, monkeypatch, caplog):
     """Whatever has the thread look up meanwhile."""
     monkeypatch.setattr(notify_postgresql._Listener, "_inserted", lambda self, raw: (self._stir(), 1 / 0))
