@@ -24,7 +24,7 @@ from gnj.queue.storage import Rows, Storage
 from gnj.queue.tailer import Tailer
 from gnj.queue.unit import Unit
 from gnj.queue.values import check_seconds
-from gnj.queue.wake import Through, Wake
+from gnj.queue.wake import Listening, Through, Wake
 
 if TYPE_CHECKING:
     from gnj.queue.schedules import Maker
@@ -253,9 +253,7 @@ class _Within(Storage):
         """See `Storage.check`."""
         self._storage.check()
 
-    def listen(
-        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
-    ) -> AbstractContextManager[Callable[[], bool]]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None) -> Listening:
         """See `Storage.listen`."""
         return self._storage.listen(wake, wants, through=through)
 

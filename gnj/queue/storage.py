@@ -29,7 +29,7 @@ from typing import Any, Protocol, TypeAlias
 from gnj.queue.model import Job, Permit, Record, RecordT
 from gnj.queue.states import JobStatus
 from gnj.queue.values import Json
-from gnj.queue.wake import Through
+from gnj.queue.wake import Listening, Through
 from gnj.queue.where import EVERYTHING, Condition
 
 Changes: TypeAlias = Mapping[str, Any]
@@ -392,19 +392,13 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    def listen(
-        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
-    ) -> AbstractContextManager[Callable[[], bool]]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None) -> Listening:
         """While the block lasts, `wake()` is called, from a thread of the storage's, whenever another process signals that.
 
         It may be called for what this process did, too, but not for ever where nothing is committed. Without the capability
-        "notify" it is never called. A lost connection is made again in the background. The block is given a function that
-        says whether signals arrive at the moment. With "jobs" the storage keeps the `Listener` for whom others signal, if
-        it needs one; with "changes" that is the caller's own, who needs one in any case.
-
-        A caller whose threads wait for signals themselves gives `through` (`gnj.queue.wake.Wake.through`): where they can, the
-        storage enters it with its receiver for as long as the block lasts, and calls `wake` a little later, or never, for
-        what one of them may hear.
+        "notify" it is never called. A lost connection is made again in the background. With "jobs" the storage keeps the
+        `Listener` for whom others signal, if it needs one; with "changes" that is the caller's own, who needs one in any case.
+        What is heard `through` a receiver by those who wait, if the storage has one to lend, `wake` may not be called for.
         """
 
     @abstractmethod

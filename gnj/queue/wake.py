@@ -36,6 +36,8 @@ class Receiver(Protocol):
 
 Through: TypeAlias = Callable[[Receiver], AbstractContextManager[None]]
 """Lends a receiver to those who wait, for as long as the block lasts."""
+Listening: TypeAlias = AbstractContextManager[Callable[[], bool]]
+"""While the block lasts, signals of other processes are heard; it is given what says whether they arrive at the moment."""
 
 
 class Wake:

@@ -21,7 +21,7 @@ from gnj.queue.errors import Conflict, InvalidInput, NotMigrated, StorageUnavail
 from gnj.queue.model import Job, Record, RecordT
 from gnj.queue.storage import ALL, Changes, Each, Rows, Select, Settlement, Storage
 from gnj.queue.values import Json
-from gnj.queue.wake import Through
+from gnj.queue.wake import Listening, Through
 from gnj.storage.sql import direct_insert, identity, migrate, notify_postgresql, settling
 from gnj.storage.sql.dialects import NAMES, dialect_of
 from gnj.storage.sql.direct import Direct, DirectRows, SqliteDirect
@@ -314,9 +314,7 @@ class SqlStorage(Storage):
             finally:
                 self._ended(connection, watch)
 
-    def listen(
-        self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None
-    ) -> AbstractContextManager[Callable[[], bool]]:
+    def listen(self, wake: Callable[[], None], wants: str = "jobs", *, through: Through | None = None) -> Listening:
         """See `Storage.listen`."""
         if "notify" not in self.capabilities:
             return nullcontext(bool)
