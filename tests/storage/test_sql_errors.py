@@ -471,12 +471,23 @@ def test_a_connection_that_ended_before_somebody_waits_is_noticed(postgresql, ma
     receiver.close()
 
 
-def test_pauses_between_attempts_are_kept(postgresql, make, monkeypatch, caplog):
+def test_pauses_between_attempts_are_kept(postgresql, monkeypatch):
     """Whatever has the thread look up meanwhile."""
-    monkeypatch.setattr(notify_postgresql._Listener, "_inserted", lambda self, raw: (self._stir(), 1 / 0))
+    attempts: list[float] = []
+    enough = threading.Event()
+
+    def fail(listener, raw):
+        attempts.append(time.monotonic())
+        listener._stir()
+        if len(attempts) == 3:
+            enough.set()
+        raise OSError
+
+    monkeypatch.setattr(notify_postgresql._Listener, "_inserted", fail)
     with postgresql.listen(lambda: None):
-        time.sleep(0.5)
-    assert caplog.text.count("polling") == 2
+        assert enough.wait(20)
+    assert attempts[1] - attempts[0] >= 0.2
+    assert attempts[2] - attempts[1] >= 0.4
 
 
 def test_who_waits_at_a_connection_that_dies_waits_at_the_next_one(postgresql, make, caplog):
