@@ -478,7 +478,7 @@ def test_pauses_between_attempts_are_kept(postgresql, monkeypatch):
 
     def fail(listener, raw):
         attempts.append(time.monotonic())
-        listener._stir()
+        listener._bell.ring()
         if len(attempts) == 3:
             enough.set()
         raise OSError

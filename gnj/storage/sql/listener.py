@@ -24,6 +24,23 @@ class Lost(Exception):
     """The connection tells of nothing any more."""
 
 
+class Bell:
+    """Has a thread look up that waits for `rung` to be readable: a byte for each ring, and the end of it once it is closed."""
+
+    def __init__(self) -> None:
+        self._rope, self.rung = socket.socketpair()
+        self._rope.settimeout(0.0)
+
+    def ring(self) -> None:
+        """From any thread; raises nothing."""
+        with suppress(OSError):  # it has rung for good, or so often that once more makes no difference
+            self._rope.send(b"!")
+
+    def close(self) -> None:
+        """Rings for good."""
+        self._rope.close()
+
+
 class Listener(ABC):
     """Calls `wake` from a thread of its own; the connection is outside the pool.
 
@@ -41,8 +58,7 @@ class Listener(ABC):
         self._hears = threading.Event()
         self._heard_before = False
         self._pause = FIRST_PAUSE
-        self._bell, self._rung = socket.socketpair()
-        self._bell.settimeout(0.0)
+        self._bell = Bell()
         self._thread = threading.Thread(target=self._run, name="gnj-listen", daemon=True)
 
     @contextmanager
@@ -73,16 +89,11 @@ class Listener(ABC):
         self._hears.set()
         self._tried.set()
 
-    def _stir(self) -> None:
-        """Has the thread look up."""
-        with suppress(OSError):  # the bell has rung, or so often that once more makes no difference
-            self._bell.send(b"!")
-
     def _rang(self, seconds: float) -> bool:
         """Whether the bell rang for good within `seconds`; earlier when the thread is to look up."""
-        self._rung.settimeout(seconds)
+        self._bell.rung.settimeout(seconds)
         try:
-            return not self._rung.recv(64)
+            return not self._bell.rung.recv(64)
         except (TimeoutError, BlockingIOError):  # the latter when there was nothing to wait for
             return False
 
@@ -103,7 +114,7 @@ class Listener(ABC):
         return raw
 
     def _run(self) -> None:
-        with self._rung:
+        with self._bell.rung:
             while True:
                 try:
                     raw = self._connect()

@@ -14,15 +14,15 @@ import selectors
 import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from hashlib import blake2b
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import ColumnElement, Engine, Text, TextClause, bindparam, column, text
 
-from gnj.queue.wake import Through
-from gnj.storage.sql.listener import Listener, Lost
+from gnj.queue.wake import Listening, Through
+from gnj.storage.sql.listener import Bell, Listener, Lost
 from gnj.storage.sql.rows import DATABASE_NOW
 from gnj.storage.sql.schema import Tables
 
@@ -73,7 +73,7 @@ def signalled(tables: Tables) -> ColumnElement[Any]:
 
 def listen(
     engine: Engine, tables: Tables, wake: Callable[[], None], wants: str, *, through: Through | None = None
-) -> AbstractContextManager[Callable[[], bool]]:
+) -> Listening:
     """Calls `wake` for each notification while the block lasts; no signal is missed from its first line on.
 
     With "changes" no row of `listener` is kept: the caller has one. `through` as in `Storage.listen`. The function given says
@@ -103,11 +103,10 @@ class _Receiver:
         self._lock = threading.RLock()
         self._raw: Any = None
         self._number = -1
-        self._bell, self._rung = socket.socketpair()
-        self._bell.settimeout(0.0)
-        self._rung.settimeout(0.0)
+        self._bell = Bell()
+        self._bell.rung.settimeout(0.0)
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._rung, selectors.EVENT_READ)
+        self._selector.register(self._bell.rung, selectors.EVENT_READ)
 
     @property
     def is_connected(self) -> bool:
@@ -135,9 +134,9 @@ class _Receiver:
         if self.heard():
             return True
         for key, _ in self._selector.select(timeout):
-            if key.fileobj is self._rung:
+            if key.fileobj is self._bell.rung:
                 with suppress(BlockingIOError):
-                    self._rung.recv(64)
+                    self._bell.rung.recv(64)
         return self.heard()
 
     def heard(self) -> bool:
@@ -173,14 +172,13 @@ class _Receiver:
 
     def interrupt(self) -> None:
         """See `Receiver.interrupt`."""
-        with suppress(OSError):  # it is full, or closed
-            self._bell.send(b"!")
+        self._bell.ring()
 
     def close(self) -> None:
         """Nobody waits any more."""
         self._selector.close()
         self._bell.close()
-        self._rung.close()
+        self._bell.rung.close()
 
 
 class _Listener(Listener):
@@ -197,7 +195,7 @@ class _Listener(Listener):
         self._mark = secrets.token_hex(8)
         self._through = through
         signals = {payload for each, payload in _PAYLOADS.items() if wants in each}
-        self._receiver = _Receiver(signals, self._mark, self._stir)
+        self._receiver = _Receiver(signals, self._mark, self._bell.ring)
 
     @contextmanager
     def listening(self) -> Iterator[Callable[[], bool]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -21,6 +20,7 @@ from typing import Any, Final
 from sqlalchemy import Engine
 
 from gnj.queue.model import Announcement
+from gnj.queue.wake import Listening
 from gnj.storage.sql.listener import Listener, Lost
 from gnj.storage.sql.schema import Tables
 
@@ -33,9 +33,7 @@ FILE_EVERY: Final = 1.0
 """Seconds between two looks whether the file is still the same."""
 
 
-def listen(
-    engine: Engine, tables: Tables, path: str, wake: Callable[[], None], wants: str, *, own: bool
-) -> AbstractContextManager[Callable[[], bool]]:
+def listen(engine: Engine, tables: Tables, path: str, wake: Callable[[], None], wants: str, *, own: bool) -> Listening:
     """Calls `wake` while the block lasts; no commit is missed from its first line on.
 
     With "jobs" when a job is ready, with "changes" when something was written to the outbox, whoever committed it. The
