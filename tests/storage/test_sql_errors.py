@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import builtins
+import fcntl
 import socket
 import sqlite3
+import struct
+import termios
 import threading
 import time
 import traceback
@@ -359,11 +362,25 @@ def test_a_listener_whose_connection_dies_listens_again(postgresql, make, caplog
     assert SECRET not in caplog.text
 
 
-def test_who_waits_hears_signals_without_the_listener(postgresql, make, monkeypatch):
-    """Its thread would find them a second later."""
+@pytest.fixture
+def resting(monkeypatch):
+    """Set once the thread of a listener with receivers rests, which it then does for a minute."""
     monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 60.0)
+    rests, rang = threading.Event(), notify_postgresql._Listener._rang
+
+    def rest(listener, seconds):
+        rests.set()
+        return rang(listener, seconds)
+
+    monkeypatch.setattr(notify_postgresql._Listener, "_rang", rest)
+    return rests
+
+
+def test_who_waits_hears_signals_without_the_listener(postgresql, make, resting):
+    """Its thread would find them a second later."""
     other, wake = make(postgresql.engine.url), Wake()
     with postgresql.listen(lambda: pytest.fail("by the thread"), through=wake.through) as hears, Pool(1) as pool:
+        assert resting.wait(5)
         for rings in range(1, 4):
             waiting = pool.submit(wake.wait, rings - 1, 5.0)
             signal(other)
@@ -383,14 +400,33 @@ def test_what_comes_while_nobody_waits_does_not_pile_up(postgresql, make, monkey
         assert wake.rings == 0
 
 
-def test_much_that_comes_while_nobody_waits_is_one_signal(postgresql, make, monkeypatch):
-    """All of it is taken in at once, though it is more than libpq reads at a time: nobody looks for work 2,000 times."""
-    monkeypatch.setattr(notify_postgresql, "EMPTIED_EVERY", 60.0)
+def unread(raw):
+    """The bytes that wait to be read from a connection."""
+    return struct.unpack("i", fcntl.ioctl(raw.fileno(), termios.FIONREAD, b"    "))[0]
+
+
+def test_much_that_comes_while_nobody_waits_is_one_signal(postgresql, make, resting):
+    """All of it is taken in at once, though it is more than libpq reads at a time: nobody looks for work again and again."""
     other, wake = make(postgresql.engine.url), Wake()
-    with postgresql.listen(wake.set, through=wake.through):
+    receivers: list[notify_postgresql._Receiver] = []
+
+    def through(receiver):
+        receivers.append(receiver)
+        return wake.through(receiver)
+
+    payloads = ["", *map(str, range(1_000)), "all"]  # the numbers, others of the same channel, are no signals
+    name = channel(other.tables)
+    with postgresql.listen(wake.set, through=through):
+        assert resting.wait(5)
         with other.begin() as tx:
-            for payload in ["", *range(2_000), "all"]:  # the numbers, others of the same channel, are no signals
-                tx.run(text(f"SELECT pg_notify('{channel(other.tables)}', '{payload}')"))
+            for payload in payloads:
+                tx.run(text(f"SELECT pg_notify('{name}', '{payload}')"))
+        # type, length and process, then two strings; encrypted they are more, and the last of them may come a moment later
+        least, before, end = sum(11 + len(name) + len(payload) for payload in payloads), -1, time.monotonic() + 10
+        while (there := unread(receivers[0]._raw)) < least or there != before:
+            assert time.monotonic() < end
+            before = there
+            time.sleep(0.1)
         assert wake.wait(0, 5.0) == 1
         assert wake.wait(1, 0.05) == 1
 
